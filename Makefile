@@ -333,8 +333,7 @@ build/go/stamp: requirements/go/go.mod requirements/go/go.sum
 cosign: build/go/stamp ## Build cosign, which signs and verifies images, into build/go/bin (needs Go 1.26)
 
 # --- upgrade ----------------------------------------------------------------------------------------------
-# The release that tests/data/release_before is of.
-RELEASE_BEFORE := f1d3ccb4
+RELEASE_BEFORE := 22398e3b
 build/release-before/stamp: $(VENV)/dev.stamp
 	@echo "· the release before, in an environment of its own (1.1 GB)"
 	@rm -rf build/release-before; mkdir -p build/release-before/source

@@ -117,6 +117,9 @@ def options(
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point: every foreseeable error becomes one sentence on stderr and a status."""
+    # numpy reads this when it is imported. The index's matrix product is faster with one BLAS thread than
+    # with two, and a second one spins for a while after each.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with ending_in_order():
         try:
             app(args=hoist(sys.argv[1:] if arguments is None else arguments), prog_name="assistant")

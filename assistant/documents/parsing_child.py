@@ -57,13 +57,19 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output that a library prints must not mix with the answers
     cpu_s = int(os.environ["PARSING_CPU_S"])
+    idle_s = int(os.environ["PARSING_IDLE_S"])
     memory_bytes = int(os.environ["PARSING_MEMORY_MIB"]) << 20
     limits = {resource.RLIMIT_AS: memory_bytes, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_CORE: 0}
     for limit, most in limits.items():
         resource.setrlimit(limit, (most, most))
     readable = filter(None, os.environ["PARSING_READABLE"].split(os.pathsep))
     _send(answers, orjson.dumps(confine(readable=readable, program=os.environ["PARSING_PROGRAM"] or None)))
-    while (head := requests.read(LENGTHS.size)) and len(head) == LENGTHS.size:
+    while True:
+        signal.alarm(idle_s)  # its signal ends the process
+        head = requests.read(LENGTHS.size)
+        signal.alarm(0)
+        if len(head) != LENGTHS.size:
+            return
         header_bytes, body_bytes = LENGTHS.unpack(head)
         header, body = orjson.loads(requests.read(header_bytes)), requests.read(body_bytes)
         _limit_cpu(cpu_s)

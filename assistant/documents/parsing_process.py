@@ -71,6 +71,8 @@ class ParsingLimits:
     """Longer than ``cpu_s``, for a machine that is busy."""
     memory_mib: int = 1024
     """Address space of the child, some 300 MiB of it for its libraries."""
+    idle_s: int = 30
+    """The child ends when no request comes for so long: it has 75 MiB of memory, and starts in 0.5 s."""
     in_flight_bytes: int = 1 << 21
     in_flight: int = 32
     """Frames, and bytes of their bodies, without an answer at which no further frame is sent; the last one
@@ -250,7 +252,7 @@ class _Ended:
 
 
 class ParsingProcess:
-    """Runs requests in a child that starts with the first request and ends with ``close``.
+    """Runs requests in a child that starts with the first request and ends with ``close``, or when idle.
 
     A request that ends the child, by a limit or a crash, gets an error; a new child answers the requests
     after it. A child that may start the program for scans ends with its ``run``.
@@ -260,7 +262,7 @@ class ParsingProcess:
 
     | _running | _closed | ``_child`` |
     | --- | --- | --- |
-    | False | False | None, or a child that has answered everything, for the next ``run`` |
+    | False | False | None, or a child that has answered everything, for the next ``run``; it may have ended |
     | True | False | the child whose pipes ``run`` uses; None while ``run`` has to start one |
     | True | True | as above, but killed: ``run`` ends it, and raises LocalRuntimeError for lack of one |
     | False | True | None; no other child is started |
@@ -313,6 +315,8 @@ class ParsingProcess:
                 yield request
 
         self._running = True
+        if self._child is not None and self._child.process.poll() is not None:  # it was idle
+            self._end()
         try:
             yield from self._answers(without_scans(), reads_scans=False)
             if first_with_scans:
@@ -446,4 +450,5 @@ def _environment(limits: ParsingLimits) -> dict[str, str]:
         "MALLOC_ARENA_MAX": "2",  # each arena reserves 64 MiB of address space
         "PARSING_CPU_S": str(limits.cpu_s),
         "PARSING_MEMORY_MIB": str(limits.memory_mib),
+        "PARSING_IDLE_S": str(limits.idle_s),
     }

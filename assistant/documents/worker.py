@@ -293,7 +293,7 @@ class WorkerLimits:
     """Batches at once: one is parsed while another is embedded and a third is written."""
     stop_within_s: float = 4.0
     """Time for batches in progress to finish after a stop."""
-    check_every_s: float = 1.0
+    check_every_s: float = 2.0
     """Time between two looks at whether the index must be optimized."""
     optimize_every_s: float = 60.0
     """The index is optimized, which purges replaced text, when the queue is empty, and at least this

@@ -150,6 +150,19 @@ class Layout:
         with others must be started anew. ``digest`` has the contents of files."""
         return {"tenants": str(self.tenants_dir.resolve()), **self.settings.reach_addresses}
 
+    def times(self) -> dict[Path, tuple[int, int]]:
+        """Return when each file changed that a start may read (ns), and its size in bytes: those of the
+        folder of tenant files, those that a tenant file names elsewhere, and the choices of models."""
+        folder = self.tenants_dir.resolve()
+        named = (folder / file for tenant in self.tenants.values() for e in tenant.reach for file in e.files)
+        paths = {*folder.rglob("*"), *named, *self.models_dir.glob("*"), *self.models_dir.glob("*/*.toml")}
+        times: dict[Path, tuple[int, int]] = {}
+        for path in paths:
+            with suppress(FileNotFoundError):  # deleted meanwhile: it is missing here, as it should
+                found = path.stat()
+                times[path] = found.st_mtime_ns, found.st_size
+        return times
+
     def digest(self) -> str:
         """Return the SHA-256 (hex) of what a start reads: tenant files, connector files, choices of models.
         If it changes, the site must be started anew.

@@ -255,12 +255,14 @@ class Site:
 
     def follow(self, layout: Layout) -> bool:
         """Start anew, on the same ports, if the layout has changed and no command uses the site; return
-        whether it did.
+        whether the site now serves this layout.
 
         Raises LocalRuntimeError, ConfigurationError.
         """
         assert self.address is not None  # noqa: S101 (for the type checker)
-        if layout.digest() == self._digest or self.shared.is_used():
+        if layout.digest() == self._digest:
+            return True
+        if self.shared.is_used():
             return False
         self.stop()
         urls = {"service": self.address.service, "issuer": self.address.issuer, **self.address.systems}

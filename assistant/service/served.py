@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from assistant.stores.uploads import StoredUploads
     from assistant.stores.words import Power
 
-FOLLOW_EVERY_S = 1.0
+FOLLOW_EVERY_S = 2.0
 """Between two looks at which version is live."""
 Part = TypeVar("Part")
 _LOOK_LIMIT_S = 3.0

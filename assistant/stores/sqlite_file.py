@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
@@ -119,6 +119,10 @@ def run_in_its_thread(work: Callable[[], Result]) -> Result:
         raise
 
 
+_TIME_STEP_S = 0.1
+"""More than a step of the clock that file systems write times by."""
+
+
 class SqliteFile:
     """A database file in WAL mode, opened on first use, safe for several processes at once.
 
@@ -133,14 +137,13 @@ class SqliteFile:
         schema: str,
         unavailable: type[DependencyError] = DependencyError,
         pragmas: tuple[str, ...] = ("synchronous = FULL",),
-        move: Callable[[sqlite3.Connection], bool] | None = None,
     ) -> None:
         """``schema``: statements that may run at each opening. ``pragmas``: "synchronous = FULL" makes each
-        write durable. ``move`` gets the connection at each opening, changes tables of earlier releases, and
-        returns whether there were any; it runs in one transaction with the stamp."""
+        write durable."""
         self._path = path
+        self._written = path, path.with_name(f"{path.name}-wal")
+        """The files that a commit changes."""
         self._schema = schema
-        self._move = move
         self._unavailable = unavailable
         self._pragmas = pragmas
         self._connection: sqlite3.Connection | None = None
@@ -164,6 +167,20 @@ class SqliteFile:
     async def read(self, work: Callable[[Transaction], Result]) -> Result:
         """Run ``work`` on one snapshot and return its result. Raises as ``write``."""
         return await self._run(lambda: self._transact(work, "BEGIN"))
+
+    def written(self) -> object:
+        """Return a value that the next commit of any process changes, from the times of the files alone.
+
+        Two commits within a step of the clock may have one time: a file that was written just now gives a
+        value that equals no other, so that its caller reads it again.
+        """
+        found: list[tuple[int, int]] = []
+        for path in self._written:
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                found.append((status.st_mtime_ns, status.st_size))
+        newest_s = max(found, default=(0, 0))[0] / 1e9
+        return object() if abs(time.time() - newest_s) < _TIME_STEP_S else found
 
     async def close(self) -> None:
         """Wait for the pending calls and close the file."""
@@ -207,8 +224,7 @@ class SqliteFile:
         return result
 
     def _open(self) -> sqlite3.Connection:
-        """Open the file, check its stamp, and apply the schema. A new file gets the stamp; an older one gets
-        it once ``move`` has changed its tables."""
+        """Open the file, check its stamp, and apply the schema. A new file gets the stamp."""
         make_private_folder(self._path.parent)
         connection = open_connection(self._path, pragmas=self._pragmas)
         stamped = read_format(connection)
@@ -217,19 +233,12 @@ class SqliteFile:
             connection.executescript(self._schema)
         else:
             connection.executescript(f"BEGIN IMMEDIATE;{_STAMPS}{self._schema};{_STAMP};COMMIT;")
-        if self._move is not None:
-            connection.execute("BEGIN IMMEDIATE")
-            if self._move(connection) or stamped != FILE_FORMAT:
-                connection.execute(_STAMPS)
-                connection.execute(_STAMP)
-            connection.execute("COMMIT")
         self._connection = connection
         return connection
 
 
 FILE_FORMAT = StoreFormat(number=3, readable_from=3)
-"""The format of files whose rows are in one table ``items``. Files of format 2 have a table for each kind of
-record (``earlier_files.py``)."""
+"""The format of files whose rows are in one table ``items``."""
 _STAMPS = """CREATE TABLE IF NOT EXISTS store_format (
     only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL, readable_from INTEGER NOT NULL
 );
@@ -284,7 +293,12 @@ def read_format(connection: sqlite3.Connection) -> StoreFormat | None:
 
 
 def _refuse_file(found: StoreFormat, *, path: Path) -> None:
-    """Raise ConfigurationError for a file that a newer release wrote."""
+    """Raise ConfigurationError for a file that a newer release wrote, or one that is too old."""
+    if found.number < FILE_FORMAT.number:
+        raise ConfigurationError(
+            f"{path} has format {found.number}, and this release reads format {FILE_FORMAT.number}. Serve it "
+            "once with the release of 28 November 2026 (commit 22398e3b), which writes format 3."
+        )
     if found.readable_from > FILE_FORMAT.number:
         raise ConfigurationError(
             f"{path} has format {found.number}, and this release reads format {FILE_FORMAT.number}. Use the "

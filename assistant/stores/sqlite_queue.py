@@ -9,6 +9,7 @@ seconds.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 from collections.abc import Sequence
@@ -34,13 +35,14 @@ CREATE UNIQUE INDEX IF NOT EXISTS queued_by_receipt ON queued (receipt) WHERE re
 MOST_MESSAGES = 1_000_000
 """Most messages in one queue, without dead letters."""
 FIRST_POLL_S = 0.02
-LONGEST_POLL_S = 0.2
-"""Polls back off from the first to the longest: an idle queue costs five small reads a second."""
+LONGEST_POLL_S = 1.0
+"""Looks at the file's times back off from the first to the longest while nothing comes."""
 
 _SEND = "INSERT INTO queued (queue, document_id, visible_at_s) VALUES (?, ?, ?)"
 _MAKE_DEAD = "UPDATE queued SET dead = 1 WHERE queue = ? AND dead = 0 AND visible_at_s <= ? AND attempt >= ?"
 _ALIVE = "FROM queued WHERE queue = ? AND dead = 0"
 """All messages but dead letters."""
+_NEXT_DUE = f"SELECT min(visible_at_s) {_ALIVE}"
 _DUE = f"SELECT number {_ALIVE} AND visible_at_s <= ? ORDER BY number LIMIT ?"
 _TAKE = """UPDATE queued SET visible_at_s = ?, attempt = attempt + 1, receipt = ?, receiver = ?
 WHERE number = ? RETURNING receipt, document_id, attempt"""
@@ -64,6 +66,11 @@ class SqliteIngestionQueue:
         self._name = name
         self._receiver = ""
         """This process, as ``_identity`` names it; set by the first ``receive``."""
+        self._read: object = None
+        """``SqliteFile.written`` at the last read."""
+        self._due_s = math.inf
+        """When a message becomes visible, by the last read."""
+        self._poll_s = FIRST_POLL_S
 
     async def close(self) -> None:
         await self._file.close()
@@ -86,18 +93,18 @@ class SqliteIngestionQueue:
             self._receiver = _identity(os.getpid())
             await self._file.write(self._take_over)
         until_s = self._clock.monotonic_s() + wait_s
-        poll_s = FIRST_POLL_S
         while True:
             # Read first, so that an idle worker takes no write lock.
-            if await self._file.read(self._has_due):
+            if await self._is_due():
                 take = partial(self._take, limit=limit, visibility_timeout_s=visibility_timeout_s)
                 if taken := await self._file.write(take):
+                    self._poll_s = FIRST_POLL_S
                     return taken
             left_s = until_s - self._clock.monotonic_s()
             if left_s <= 0:
                 return []
-            await asyncio.sleep(min(poll_s, left_s))
-            poll_s = min(2 * poll_s, LONGEST_POLL_S)
+            await asyncio.sleep(min(self._poll_s, left_s))
+            self._poll_s = min(2 * self._poll_s, LONGEST_POLL_S)
 
     async def delete_many(self, receipts: Sequence[str]) -> None:
         statement = "DELETE FROM queued WHERE queue = ? AND receipt = ?"
@@ -115,8 +122,20 @@ class SqliteIngestionQueue:
     def _now_s(self) -> float:
         return self._clock.now().timestamp()
 
-    def _has_due(self, connection: Transaction) -> bool:
-        return connection.execute(_DUE, (self._name, self._now_s(), 1)).fetchone() is not None
+    async def _is_due(self) -> bool:
+        """Return whether a message is visible. The file is read only after a write, or when one may be."""
+        written = self._file.written()
+        if written != self._read or self._now_s() >= self._due_s:
+            self._due_s = await self._file.read(self._next_due_s)
+            self._read = written
+        return self._now_s() >= self._due_s
+
+    def _next_due_s(self, connection: Transaction) -> float:
+        now_s = self._now_s()
+        if connection.execute(_DUE, (self._name, now_s, 1)).fetchone() is not None:
+            return now_s
+        (next_s,) = connection.execute(_NEXT_DUE, (self._name,)).rows[0]
+        return math.inf if next_s is None else next_s
 
     def _take(self, connection: Transaction, limit: int, visibility_timeout_s: float) -> list[QueuedDocument]:
         """Take waiting messages, oldest first; those with MAX_ATTEMPTS deliveries become dead letters."""

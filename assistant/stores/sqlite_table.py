@@ -22,7 +22,6 @@ import structlog
 
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
-from assistant.stores.earlier_files import move_tables
 from assistant.stores.group_commit import GroupCommit, Outcome
 from assistant.stores.sqlite_file import SqliteFile, Transaction
 from assistant.stores.table import ABSENT, EXPIRES_AT, Condition, Item, Key, Range, key_of, keyed
@@ -89,7 +88,6 @@ class SqliteTable:
             schema=_TABLE + (_APPEND_ONLY if append_only else ""),
             unavailable=unavailable,
             pragmas=(f"synchronous = {'FULL' if synced else 'NORMAL'}",),
-            move=move_tables,
         )
         self._inserts = GroupCommit(self._insert_group, unavailable=unavailable)
         self._overwrites = overwrites

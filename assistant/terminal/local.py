@@ -61,6 +61,8 @@ class LocalRuntime:
     site_here: Site | None = None
     """The site that this command serves itself; None where another command serves it."""
     _address: Address | None = None
+    _times: Mapping[Path, tuple[int, int]] | None = None
+    """``Layout.times`` at the last look."""
 
     @property
     def address(self) -> Address:
@@ -195,12 +197,21 @@ class LocalRuntime:
         )
 
     def _follow(self, site: Site) -> None:
-        """Start the site again where tenant files or models have changed."""
+        """Start the site again where tenant files or models have changed. A file is read only after its time
+        changed."""
+        times = self.layout.times()
+        if times == self._times:
+            return
         try:
             changed = local_runtime(self.options, self.terminal).layout
         except ConfigurationError:
+            self._times = times
             return  # no tenant file is valid: the site goes on with those that it read
-        if site.follow(changed):
+        before = site.layout
+        if not site.follow(changed):
+            return
+        self._times = times
+        if site.layout is not before:
             self._address = site.address
             self.terminal.step("a tenant file or model changed: the service started anew")
 

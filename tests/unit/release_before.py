@@ -1,17 +1,15 @@
-"""What the release before (format 1) left: the tables of its files, an answer, and what it reads.
+"""What the first release (format 1, f1d3ccb4) left in tables that are still served: an answer, and what it
+reads of a row.
 
-``tests/data/release_before`` was written by that release. ``check-upgrade`` runs that release itself.
+``tests/data/release_before`` was written by that release.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import orjson
 from jsonschema import Draft202012Validator
 
 from assistant.domain.answers import (
@@ -24,10 +22,7 @@ from assistant.domain.answers import (
     Reading,
     Sentence,
     StoredAct,
-    StoredVerdict,
     Support,
-    Verdict,
-    VerdictLabel,
 )
 from assistant.domain.audit import AccessEntry
 from assistant.domain.desk import Case, CaseReason, DeskItem, DeskKind
@@ -81,32 +76,3 @@ def new_case(item_id: str = "case") -> DeskItem:
 def case_item(item_id: str, case: Case) -> DeskItem:
     body = case.model_dump_json()
     return DeskItem(kind=DeskKind.CASE, item_id=item_id, revision=1, at=NOON, by="learner", body=body)
-
-
-def make_state(folder: Path, *, count: int) -> None:
-    """Write the files of the release before with so many answers, verdicts and cases."""
-    folder.mkdir(parents=True)
-    for name in ("records", "desk"):
-        with closing(sqlite3.connect(folder / f"{name}.sqlite")) as file:
-            file.execute("PRAGMA journal_mode = WAL")
-            file.executescript((FOLDER / f"{name}.sql").read_text(encoding="utf-8"))
-    with closing(sqlite3.connect(folder / "records.sqlite")) as file, file:
-        for number in range(count):
-            name = f"old{number}"
-            body = orjson.dumps({**ANSWER, "answer_id": name, "conversation_id": "c1"}).decode()
-            row = (name, "c1", f"{number:020}", body)
-            file.execute(
-                "INSERT INTO answers (answer_id, conversation_id, asked_at, body) VALUES (?, ?, ?, ?)", row
-            )
-            verdict = Verdict(verdict_id=f"v{number}", label=VerdictLabel.GOOD)
-            stored = StoredVerdict(answer_id=name, agent="ana", at=NOON, verdict=verdict).model_dump_json()
-            values = (name, verdict.verdict_id, "ana", verdict.model_dump_json(), stored)
-            columns = "answer_id, id, agent, content, body"
-            file.execute(f"INSERT INTO verdicts ({columns}) VALUES (?, ?, ?, ?, ?)", values)  # noqa: S608
-    with closing(sqlite3.connect(folder / "desk.sqlite")) as file, file:
-        for number in range(count):
-            case = Case(answer_id=f"old{number}", reason=CaseReason.UNANSWERED, opened_at=NOON)
-            old = case.model_dump_json(exclude={"same_hash", "joined"})
-            item = case_item(f"case{number}", case).model_copy(update={"body": old})
-            values = ("case", item.item_id, 1, item.model_dump_json())
-            file.execute("INSERT INTO revisions (kind, item_id, revision, body) VALUES (?, ?, ?, ?)", values)

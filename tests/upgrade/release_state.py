@@ -10,34 +10,20 @@ import hashlib
 import json
 import sys
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from assistant.domain.answers import AnswerRecord, Sent, Verdict, VerdictLabel
+from assistant.domain.answers import Act, AgentAct, AnswerRecord, Sent, Verdict, VerdictLabel
+from assistant.domain.desk import Case, CaseReason, DeskItem, DeskKind
+from assistant.stores.desk import DESK
+from assistant.stores.documents import STATES
+from assistant.stores.opened import EmbeddedTenant
+from assistant.stores.records import RECORDS
 
-try:
-    from assistant.domain.answers import Act, AgentAct
-    from assistant.domain.desk import Case, CaseReason, DeskItem, DeskKind
-    from assistant.stores.desk import DESK
-    from assistant.stores.documents import STATES
-    from assistant.stores.opened import EmbeddedTenant
-    from assistant.stores.records import RECORDS
 
-    def open_stores(folder: Path) -> tuple[Any, Any, Any, Any]:
-        stores = EmbeddedTenant(folder)
-        return stores, stores.get(RECORDS), stores.get(DESK), stores.get(STATES)
-except ImportError:  # the release before has other rooms
-    _desk: Any = import_module("assistant.domain.desk")
-    _feedback: Any = import_module("assistant.domain.feedback")
-    Act, AgentAct = _feedback.Act, _feedback.AgentAct
-    DeskItem, DeskKind = _desk.DeskItem, _desk.DeskKind
-    Case, CaseReason = _desk.Case, _desk.CaseReason
-
-    def open_stores(folder: Path) -> tuple[Any, Any, Any, Any]:
-        tenant: Any = import_module("assistant.wiring.stores").EmbeddedTenant
-        stores = tenant(folder, embedding_model="none", dimensions=4)
-        return stores, stores.records, stores.desk, stores.states
+def open_stores(folder: Path) -> tuple[Any, Any, Any, Any]:
+    stores = EmbeddedTenant(folder)
+    return stores, stores.get(RECORDS), stores.get(DESK), stores.get(STATES)
 
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

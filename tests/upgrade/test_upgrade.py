@@ -97,7 +97,7 @@ def open_with_kills(new: Release) -> int:
 @pytest.mark.timeout(3000)
 def test_a_state_of_the_release_before_is_taken_over(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    old = Release(BEFORE / "source", BEFORE / "venv" / "bin" / "python", state, ("local", "down"))
+    old = Release(BEFORE / "source", BEFORE / "venv" / "bin" / "python", state, ("tenant", "down"))
     tenants = checkout_tenants(tmp_path)
     new = Release(ROOT, Path(sys.executable), state, ("tenant", "down"), tenants)
     fresh = Release(ROOT, Path(sys.executable), tmp_path / "fresh", ("tenant", "down"), tenants)

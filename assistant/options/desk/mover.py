@@ -195,7 +195,7 @@ class MoveFeedback:
             return max(0.0, (clock.now() - given).total_seconds())
         return 0.0
 
-    async def run(self, stopping: asyncio.Event, *, every_s: float = 0.5) -> None:
+    async def run(self, stopping: asyncio.Event, *, every_s: float = 1.0) -> None:
         """Move until ``stopping`` is set: every ``every_s``, and at once while groups are full. While a store
         is away the pauses double, up to 30 s."""
         failures, left = 0, frozenset[Key]()

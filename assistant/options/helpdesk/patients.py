@@ -31,7 +31,7 @@ _BETWEEN, _NEXT_LINE, _NO_REPLY = timedelta(seconds=8), timedelta(seconds=3), ti
 patient ends a chat in which nobody replies."""
 _MOST_AT_ONCE = 3
 _OPEN_FOR = timedelta(seconds=90)
-"""A desk counts as open for so long after it asked: a page in the background asks once a minute."""
+"""A desk counts as open for so long after it asked: a page in the background asks nothing."""
 _STEP_EVERY_S = 1.0
 
 

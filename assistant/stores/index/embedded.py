@@ -7,7 +7,6 @@ index is a folder, ``<directory>/<index version>/``. The engines are imported on
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 from abc import ABC, abstractmethod
 from collections import deque
@@ -328,9 +327,6 @@ class EmbeddedPassageSearch(_Engine["IndexReader"]):
         return await self._run(lambda reader: reader.search(queries))
 
     def _open(self) -> IndexReader:
-        # numpy reads this when it is imported. Its matrix product is faster with one BLAS thread than with
-        # two, and the other core stays free for the embedding endpoint.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from assistant.stores.index.embedded_reader import IndexReader
 
         return IndexReader(self._folder, index_version=self._version, dimensions=self._model.dimensions)

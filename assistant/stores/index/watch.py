@@ -23,7 +23,7 @@ from assistant.domain.errors import AssistantError, SearchUnavailableError
 from assistant.stores.ports import LiveDocuments, LoadsOfSources, PassageSearch
 
 _log = structlog.get_logger(__name__)
-_CHECK_EVERY_S = 10.0
+_CHECK_EVERY_S = 30.0
 """Pause between two checks in the background."""
 _CHECK_LIMIT_S = 20.0
 """For one check, with its attempts."""
@@ -148,7 +148,7 @@ class IndexWatch:
             )
 
     async def run(self) -> None:
-        """Check every 10 s until cancelled."""
+        """Check every 30 s until cancelled."""
         while True:
             await self.check()
             await asyncio.sleep(_CHECK_EVERY_S)

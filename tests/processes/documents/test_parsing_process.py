@@ -126,6 +126,15 @@ def test_a_killed_child_is_restarted_and_loses_no_request(make: Make) -> None:
     assert titles == [f"Page {number}" for number in range(20)]
 
 
+def test_a_child_without_requests_ends_itself_and_another_answers_the_next(make: Make) -> None:
+    process = make(ParsingLimits(idle_s=1))
+    assert answers(process, GOOD) == ["Refill"]
+    assert (first := process.pid) is not None
+    assert psutil.Process(first).wait(timeout=30) is not None
+    assert answers(process, GOOD) == ["Refill"]
+    assert process.pid != first
+
+
 def test_no_secret_and_no_credential_reaches_the_child(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"):
         monkeypatch.setenv(name, "secret-of-the-parent")

@@ -139,3 +139,17 @@ def test_a_system_with_an_address_of_its_own_gets_no_sample(tmp_path: Path) -> N
     layout = pharmacy(tmp_path, settings=LocalSettings(reach_addresses=given))
     assert layout.sample_systems == {}
     assert service_of(layout).reach_addresses == given
+
+
+def test_each_file_that_a_start_may_read_is_followed_by_its_time(tmp_path: Path) -> None:
+    layout = layout_of(tmp_path, {})
+    (tmp_path / "connectors").mkdir()
+    chosen = layout.models_dir / "choices.json"
+    chosen.parent.mkdir()
+    files = (tmp_path / "shop.toml", tmp_path / "new.toml", tmp_path / "connectors" / "orders.toml", chosen)
+    for path in files:
+        before = layout.times()
+        path.write_text("# changed")
+        assert layout.times() != before
+    (tmp_path / "new.toml").unlink()
+    assert tmp_path / "new.toml" not in layout.times()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from assistant.domain.errors import DependencyError, OverloadedError, RecordsUnavailableError
+from assistant.domain.errors import (
+    ConfigurationError,
+    DependencyError,
+    OverloadedError,
+    RecordsUnavailableError,
+)
 from assistant.stores import sqlite_file as files
 from assistant.stores import sqlite_queue as ingestion
 from assistant.stores.documents import StoredStates
@@ -71,6 +77,21 @@ async def test_a_full_queue_refuses_more(tmp_path: Path, monkeypatch: pytest.Mon
     await queue.close()
 
 
+async def test_the_times_of_a_file_tell_each_commit_of_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "x.sqlite"
+    file, other = [SqliteFile(path, schema="CREATE TABLE IF NOT EXISTS t (v)") for _ in range(2)]
+    await file.execute("INSERT INTO t VALUES (1)")
+    assert file.written() != file.written(), "a commit of this instant may have hidden another"
+    for each in (path, tmp_path / "x.sqlite-wal"):
+        os.utime(each, ns=(0, 10**18))
+    at_rest = file.written()
+    assert file.written() == at_rest
+    await other.execute("INSERT INTO t VALUES (2)")
+    assert file.written() != at_rest
+    await file.close()
+    await other.close()
+
+
 async def test_a_transaction_that_fails_keeps_nothing(tmp_path: Path) -> None:
     file = SqliteFile(tmp_path / "x.sqlite", schema="CREATE TABLE IF NOT EXISTS t (v UNIQUE)")
 
@@ -82,6 +103,26 @@ async def test_a_transaction_that_fails_keeps_nothing(tmp_path: Path) -> None:
         await file.write(fail)
     assert await file.read(lambda connection: connection.execute("SELECT count(*) FROM t").fetchone()) == (0,)
     await file.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "readable_from", "says"),
+    [
+        (5, 4, "format 5, .* reads format 3"),
+        (2, 2, "format 2, .* Serve it once with the release of 28 November"),
+    ],
+)
+async def test_a_file_of_another_format_is_refused(
+    tmp_path: Path, number: int, readable_from: int, says: str
+) -> None:
+    table = SqliteTable(tmp_path / "desk.sqlite")
+    await StoredStates(table).get("a")
+    await table.close()
+    files.refuse_files(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "desk.sqlite")) as file, file:
+        file.execute("UPDATE store_format SET number = ?, readable_from = ?", (number, readable_from))
+    with pytest.raises(ConfigurationError, match=says):
+        files.refuse_files(tmp_path)
 
 
 async def test_a_folder_in_the_way_is_a_dependency_s_error(tmp_path: Path) -> None:

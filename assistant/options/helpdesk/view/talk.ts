@@ -39,7 +39,7 @@ export class Talk {
     return content as T;
   }
 
-  /** Ask for the chats of a path that changed, again and again until the signal ends it or its chat is gone. `onLost`: why none come now; null while they come. */
+  /** Ask for the chats of a path that changed, again and again until the signal ends it or its chat is gone; a page that nobody sees asks nothing. `onLost`: why none come now; null while they come. */
   async follow(
     path: string,
     onChats: (chats: readonly Chat[]) => void,
@@ -60,6 +60,7 @@ export class Talk {
         if (changes.chats.length > 0) onChats(changes.chats);
       }
       await new Promise((resolve) => setTimeout(resolve, AGAIN_AFTER_MS));
+      while (document.hidden) await new Promise((resolve) => addEventListener("visibilitychange", resolve, { once: true }));
     }
   }
 }
