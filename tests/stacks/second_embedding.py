@@ -1,25 +1,25 @@
-"""``python -m tests.stacks.second_embedding DIR``: judges a tenant with a second embedding model.
+"""``python -m tests.stacks.second_embedding DIR``: judges the company with a second embedding model.
 
-The repository has one embedding model, so the tenant stands in a copy of it, in which a second is planted:
-the first one's manifest under another name and hash.
+The repository has one embedding model, so the company's file stands in a copy of it, in which a second is
+planted: the first one's manifest under another name and hash.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.stacks.synthesized import LIMIT_S, ROOT, synthesize
+from tests.stacks.synthesized import COMPANY, LIMIT_S, ROOT, synthesize
 from tests.walk.walking import copy_repository
 
-TENANT, MODEL = "successor", "tuned"
-SHIPPED = "all-minilm-l6-v2-cpu"
+MODEL, SHIPPED = "tuned", "all-minilm-l6-v2-cpu"
 
 
 def plant(clone: Path) -> None:
-    """Add the second model and the tenant that rolls it in."""
+    """Add the second model, and the company as its only tenant, which rolls the model in."""
     models = clone / "model_artifacts/embedding"
     manifest = (models / SHIPPED / "manifest.toml").read_text(encoding="utf-8")
     planted = manifest.replace(f'name = "{SHIPPED}"', f'name = "{MODEL}"').replace(
@@ -28,19 +28,20 @@ def plant(clone: Path) -> None:
     (models / MODEL).mkdir()
     (models / MODEL / "manifest.toml").write_text(planted, encoding="utf-8")
 
-    file = (clone / "tenants/pharmacy.toml").read_text(encoding="utf-8")
-    second = f'[embedding_next]\nendpoint = "{TENANT}-embedding-next"\nmodel = "acme/tuned"\n'
+    shutil.rmtree(clone / "tenants")
+    shutil.copytree(
+        ROOT / COMPANY["tenants"], clone / "tenants", ignore=shutil.ignore_patterns("scribe.toml")
+    )
+    file = clone / "tenants/company.toml"
+    text = file.read_text(encoding="utf-8")
+    second = '[embedding_next]\nendpoint = "company-embedding-next"\nmodel = "acme/tuned"\n'
     for shown, meant in {
-        'name = "pharmacy"': f'name = "{TENANT}"',
-        '"pharmacy-': f'"{TENANT}-',
         f'embedding = "{SHIPPED}"\n': f'embedding = "{SHIPPED}"\nembedding_next = "{MODEL}"\n',
         "[generation]\n": f"{second}\n[generation]\n",
     }.items():
-        assert shown in file, shown
-        file = file.replace(shown, meant)
-    for other in (clone / "tenants").glob("*.toml"):
-        other.unlink()
-    (clone / f"tenants/{TENANT}.toml").write_text(file, encoding="utf-8")
+        assert shown in text, shown
+        text = text.replace(shown, meant)
+    file.write_text(text, encoding="utf-8")
 
 
 def main(assembly: Path) -> int:

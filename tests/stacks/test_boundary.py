@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from stacks.account import SERVICES, TenantBoundary
 from stacks.options import option_stacks
+from stacks.processes import PULL_IMAGE
 from tests.stacks.synthesized import assembly_folder, templates_in
 from tests.stacks.values import deployed, resources_of, stage_for, template_of
 
@@ -30,9 +31,9 @@ def statements() -> dict[str, dict[str, Any]]:
     return {one["Sid"]: one for one in policy["Properties"]["PolicyDocument"]["Statement"]}
 
 
-def granted(assembly: Path) -> Iterator[tuple[str, str]]:
+def granted(assembly: Path, *, tenants: Sequence[str] = TENANTS) -> Iterator[tuple[str, str]]:
     """Every action that some role's policy allows, with where it stands."""
-    for tenant in TENANTS:
+    for tenant in tenants:
         for stack, template in templates_in(assembly_folder(assembly, tenant)).items():
             for name, body in template["Resources"].items():
                 if body["Type"] in ("AWS::IAM::Role", "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
@@ -81,6 +82,54 @@ def test_the_boundary_denies_no_action_that_a_role_needs(
     }
 
     assert not undone
+
+
+WHOLE = """cloudformation cloudwatch dynamodb ecr es kms lambda logs s3 sagemaker sqs ssm ssmmessages states
+    xray"""
+"""Services of which the boundary allows every action but the denied ones."""
+SIGNED = ("execute-api:Invoke", "vpc-lattice-svcs:Invoke")
+"""For live systems that want signed requests, which no tenant here has."""
+DENIED = """dynamodb:DeleteTable dynamodb:DeleteTableReplica dynamodb:PutResourcePolicy
+    dynamodb:UpdateContinuousBackups ecr:BatchDeleteImage ecr:DeleteRepository ecr:DeleteRepositoryPolicy
+    ecr:PutImage ecr:SetRepositoryPolicy es:DeleteDomain es:UpdateDomainConfig kms:CancelKeyDeletion
+    kms:DisableKey kms:DisableKeyRotation kms:PutKeyPolicy kms:ScheduleKeyDeletion lambda:AddPermission
+    lambda:CreateFunctionUrlConfig logs:DeleteLogGroup logs:DeleteLogStream logs:DeleteRetentionPolicy
+    logs:PutRetentionPolicy s3:PutAccountPublicAccessBlock s3:PutEncryptionConfiguration sqs:AddPermission"""
+BEDROCK = "bedrock:InvokeModelWithResponseStream"
+
+
+def test_the_boundary_is_no_wider_than_what_roles_use(assembly: Path, company_assembly: Path) -> None:
+    tenants = [*granted(assembly), *granted(company_assembly, tenants=("company",))]
+    for allowed in {*SERVICES} - {*SIGNED}:
+        assert (allowed.partition(":")[2] == "*") == (allowed.partition(":")[0] in WHOLE.split()), allowed
+        assert any(_meets(allowed, action) for _, action in tenants), allowed
+
+
+def test_of_bedrock_a_role_may_stream_an_answer_and_what_may_leave_region_and_account_is_named(
+    account_assembly: Path, statements: Mapping[str, Mapping[str, Any]]
+) -> None:
+    copies = {
+        "backup:CopyIntoBackupVault",
+        "backup:DescribeBackupVault",
+        "kms:CreateGrant",
+        "kms:DescribeKey",
+    }
+    assert {*statements["LeaveRegion"]["NotAction"]} == {BEDROCK, "iam:*", *copies}
+    assert {*statements["LeaveAccount"]["NotAction"]} == {BEDROCK, "ec2:*", *copies, *PULL_IMAGE}
+    (folder,) = account_assembly.glob("assembly-*")
+    (policy,) = resources_of(templates_in(folder)["Account"], "AWS::IAM::ManagedPolicy").values()
+    made = {one["Sid"]: one for one in policy["Properties"]["PolicyDocument"]["Statement"]}
+    assert {*made["OnlyTheseServices"]["Action"]} - {*SERVICES} == {BEDROCK}
+
+
+def test_no_role_opens_or_destroys_a_store_a_key_an_image_or_a_log(
+    statements: Mapping[str, Mapping[str, Any]],
+) -> None:
+    denied = statements["OpenOrDestroy"]
+    assert "Condition" not in denied
+    assert [
+        one for one in DENIED.split() if not any(fnmatchcase(one, each) for each in denied["Action"])
+    ] == []
 
 
 OF_A_BUCKET = (

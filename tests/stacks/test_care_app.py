@@ -169,6 +169,17 @@ def test_an_alarm_names_its_entry_on_the_page(template: Template, metric: str) -
     assert f"**{entry}** · " in (ROOT / document).read_text(encoding="utf-8")
 
 
+def test_two_bad_probes_raise_an_alarm_and_each_period_has_one(template: Template) -> None:
+    for metric, periods, missing in ((PROBE_FAILED, 3, "breaching"), (PROBE_DEGRADED, 2, "notBreaching")):
+        alarm = alarm_on(template, metric)
+        assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (periods, missing)
+        assert (alarm["Period"], alarm["DatapointsToAlarm"], alarm["Threshold"]) == (300, 2, 1)
+        assert alarm["AlarmActions"] == alarm["OKActions"] != []
+    rules = [rule["Properties"] for rule in resources_of(template, "AWS::Events::Rule").values()]
+    assert sorted(rule.get("ScheduleExpression", "") for rule in rules) == ["", "rate(5 minutes)"]
+    assert only(template, "AWS::Lambda::EventInvokeConfig")["MaximumRetryAttempts"] == 0
+
+
 # --- which stages there are -------------------------------------------------------------------------------
 def stages(**context: str) -> list[str]:
     app = build({"stage": "care_app", **FIXTURES, **context})

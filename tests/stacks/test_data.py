@@ -273,19 +273,6 @@ def test_what_outlives_the_stack_keeps_its_policy(hipaa: Template) -> None:
             assert resource["UpdateReplacePolicy"] == "Retain", name
 
 
-def test_builds_named_in_the_tenant_file_may_take_the_publishers_role(hipaa: Template) -> None:
-    (role,) = (
-        role["Properties"]
-        for name, role in resources_of(hipaa, "AWS::IAM::Role").items()
-        if name.startswith("ArtifactPublisher")
-    )
-    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
-    (named,) = deployed("pharmacy").place.artifact_publishers
-    assert trust["Principal"] == {"AWS": named}
-    assert {"Key": "duty", "Value": "publisher"} in role["Tags"]
-    assert "ArtifactPublisherArn" in hipaa["Outputs"]
-
-
 def test_pushers_of_no_source_are_refused() -> None:
     tenant = deployed("pharmacy")
     arns = {"orders": ["arn:aws:iam::111122223333:role/x"]}

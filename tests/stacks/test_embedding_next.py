@@ -23,13 +23,14 @@ from lambdas.reindex_passages import run
 from stacks.ingestion import IngestionStack
 from stacks.models import ModelsStack
 from stacks.tenant import DeployedTenant
+from tests.stacks.order import before
 from tests.stacks.values import (
     MODELS,
-    deployed,
     resources_of,
     stack_with,
     stage_for,
     template_of,
+    with_second_embedding,
     with_sections,
 )
 
@@ -39,15 +40,7 @@ NEXT = "pharmacy-embedding-next"
 @cache
 def tenant() -> DeployedTenant:
     """The pharmacy, with a second embedding model."""
-    before = deployed("pharmacy")
-    data = json.loads(before.config.model_dump_json())
-    models = {**data["models"], "embedding_next": "tuned"}
-    following = {**data["embedding"], "endpoint": NEXT, "model": "tuned"}
-    made = with_sections(before, models=models, embedding_next=following)
-    manifest = before.embedding.model_copy(
-        update={"name": "tuned", "model": "acme/tuned", "sha256": "c" * 64}
-    )
-    return replace(made, embedding_next=manifest)
+    return with_second_embedding("pharmacy")
 
 
 def models_of(tenant: DeployedTenant) -> dict[str, Any]:
@@ -55,15 +48,15 @@ def models_of(tenant: DeployedTenant) -> dict[str, Any]:
 
 
 @cache
-def ingestion() -> dict[str, Any]:
-    models = replace(MODELS, embedding_next_endpoint_name=NEXT)
-    return template_of(stack_with(IngestionStack, tenant(), models=models))
+def ingestion(name: str = "pharmacy") -> dict[str, Any]:
+    models = replace(MODELS, embedding_next_endpoint_name=f"{name}-embedding-next")
+    return template_of(stack_with(IngestionStack, with_second_embedding(name), models=models))
 
 
-def policy_of(role: str) -> dict[str, list[str]]:
+def policy_of(role: str, name: str = "pharmacy") -> dict[str, list[str]]:
     """Return the resources that the role may use, as JSON, by action."""
     found: dict[str, list[str]] = {}
-    for logical_id, body in resources_of(ingestion(), "AWS::IAM::Policy").items():
+    for logical_id, body in resources_of(ingestion(name), "AWS::IAM::Policy").items():
         if logical_id.startswith(role):
             for statement in body["Properties"]["PolicyDocument"]["Statement"]:
                 actions = statement["Action"]
@@ -104,6 +97,22 @@ def test_only_the_function_that_reindexes_creates_deletes_and_switches_versions(
     ]
     assert len(access) == 1
     assert "ReindexRole" in str(access[0]["RoleArns"])
+
+
+@pytest.mark.parametrize("name", ["pharmacy", "company"])
+def test_the_index_maker_gets_its_access_after_the_schema_and_calls_both_endpoints(name: str) -> None:
+    template = ingestion(name)
+    (schema,) = resources_of(template, "Custom::SearchSchema")
+    makers = [
+        logical_id
+        for logical_id, body in resources_of(template, "Custom::SearchAccess").items()
+        if body["Properties"]["Access"] == "reindex"
+    ]
+    assert [schema in before(template, maker) for maker in makers] == [True]
+    for role in ("IngestRole", "ReindexRole"):
+        (endpoints,) = policy_of(role, name)["sagemaker:InvokeEndpoint"]
+        called = {arn.rpartition("/")[2] for arn in json.loads(endpoints)}
+        assert called == {MODELS.embedding_endpoint_name, f"{name}-embedding-next"}, role
 
 
 @pytest.mark.parametrize(

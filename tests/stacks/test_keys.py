@@ -72,6 +72,22 @@ def test_receipts_are_signed_by_the_tenant_s_roles_and_by_nobody_who_administers
     }
 
 
+def test_rules_use_keys_for_queues_and_topics_of_this_account_alone(
+    keys: Mapping[str, Mapping[str, Any]],
+) -> None:
+    of_rules = {
+        one["Sid"]: one["Condition"] for _, one in statements(keys) if "events" in str(one["Principal"])
+    }
+    assert of_rules == {
+        "QueueEvents": {
+            "ArnLike": {"kms:EncryptionContext:aws:sqs:arn": "arn:aws:sqs:us-east-1:111122223333:*"}
+        },
+        "PublishEvents": {
+            "ArnLike": {"kms:EncryptionContext:aws:sns:topicArn": "arn:aws:sns:us-east-1:111122223333:*"}
+        },
+    }
+
+
 def test_grants_are_only_for_services(keys: Mapping[str, Mapping[str, Any]]) -> None:
     grants = [statement for _, statement in statements(keys) if "kms:CreateGrant" in actions_of(statement)]
     assert len(grants) == 2 * (len(keys) - 1)  # nothing is encrypted by the key of receipts

@@ -34,7 +34,7 @@ HOUR_S = 3600
 DAY_S = 86400
 MOST_OF_A_PATTERN = 2048
 """Characters: EventBridge's quota of an event pattern."""
-GLASS = "arn:aws:iam::111122223333:role/break-glass"
+GLASS, SECOND_GLASS = (f"arn:aws:iam::111122223333:role/break-glass{end}" for end in ("", "-by-night"))
 
 
 def built(tenant: DeployedTenant) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def template() -> dict[str, Any]:
 def with_glass() -> dict[str, Any]:
     """Of a tenant with break-glass, addresses and declared readers."""
     tenant = deployed("pharmacy")
-    place = json.loads(tenant.place.model_dump_json()) | {"break_glass": [GLASS]}
+    place = json.loads(tenant.place.model_dump_json()) | {"break_glass": [GLASS, SECOND_GLASS]}
     watching = {
         "alarm_email": "care@example.com",
         "page_email": "on-call@example.com",
@@ -256,6 +256,52 @@ def test_changes_of_other_resources_are_not_counted(template: dict[str, Any], ev
     assert counted_by(template, event) == set()
 
 
+TOLD = {
+    "PolicyChanged": """AddPermission AttachRolePolicy AuthorizeVpcEndpointAccess CreatePolicyVersion
+        DeleteBucketPolicy DeleteFlowLogs DeletePublicAccessBlock DeleteRolePermissionsBoundary
+        DeleteRolePolicy DeleteTrail DetachRolePolicy DisableKey PutBucketAcl PutBucketLifecycle
+        PutBucketLogging PutBucketObjectLockConfiguration PutBucketPolicy PutBucketPublicAccessBlock
+        PutBucketVersioning PutEventSelectors PutKeyPolicy PutRolePermissionsBoundary PutRolePolicy
+        RemovePermission ScheduleKeyDeletion SetDefaultPolicyVersion SetQueueAttributes StopLogging
+        UpdateAssumeRolePolicy UpdateDomainConfig UpdateTrail""",
+    "TrustChanged": """AddTags AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity CreateRole CreateUser
+        DeleteBucketTagging PutBucketTagging RemoveTags TagQueue TagResource TagRole TagUser UntagQueue
+        UntagResource UntagRole UntagUser""",
+    "DataCopied": """AcceptInboundConnection CreateBackup CreateGlobalTable CreateOutboundConnection
+        CreateTableReplica EnableKinesisStreamingDestination ExportTableToPointInTime
+        PutBucketInventoryConfiguration PutBucketNotification PutBucketReplication PutResourcePolicy
+        RestoreTableFromBackup RestoreTableToPointInTime UpdateTable""",
+    "KeyRefused": "CreateGrant Decrypt Encrypt GenerateDataKey* ReEncrypt*",
+}
+"""Metric = the calls that raise its alarm."""
+OF_KEYS = {"DisableKey", "PutKeyPolicy", "ScheduleKeyDeletion", *TOLD["KeyRefused"].split()}
+"""Which a rule lets in by the key, whatever their names."""
+
+
+@pytest.mark.parametrize("metric", TOLD)
+def test_each_call_that_opens_or_copies_a_store_is_let_into_the_log_and_counted(
+    template: dict[str, Any], metric: str
+) -> None:
+    names, let_in = set(TOLD[metric].split()), json.dumps(resources_of(template, "AWS::Events::Rule"))
+    assert set(re.findall(r'eventName = "([^"]+)"', filters(template)[metric])) == names
+    assert [name for name in names - OF_KEYS if f'"{name}"' not in let_in] == []
+
+
+def test_one_call_of_any_of_these_raises_its_alarm(with_glass: dict[str, Any]) -> None:
+    for anchor in ("key-refused", "policy-changed", "trust-changed", "data-copied", "stranger-read"):
+        alarm = alarms(with_glass)[anchor]
+        assert (alarm["Threshold"], alarm["EvaluationPeriods"], alarm["Statistic"]) == (1, 1, "Sum"), anchor
+
+
+def test_alarms_of_this_account_alone_publish_to_its_topics(template: dict[str, Any]) -> None:
+    for policy in resources_of(template, "AWS::SNS::TopicPolicy").values():
+        allowed = [
+            one for one in policy["Properties"]["PolicyDocument"]["Statement"] if one["Effect"] == "Allow"
+        ]
+        (account,) = [one["Condition"]["StringEquals"]["aws:SourceAccount"] for one in allowed]
+        assert account == "111122223333"
+
+
 def refused(key: str) -> dict[str, Any]:
     denied = {"eventName": "Decrypt", "readOnly": True, "errorCode": "AccessDenied"}
     return call("Decrypt", {}, key=key) | denied
@@ -304,6 +350,7 @@ def test_readers_outside_the_tenant_s_path_and_the_declared_ones_are_strangers(
         "arn:aws:iam::111122223333:role/assistant/pharmacy/*",
         "arn:aws:iam::111122223333:role/backup",
         GLASS,
+        SECOND_GLASS,
     ]
     assert users == ["arn:aws:iam::111122223333:user/auditor"]
 
@@ -323,7 +370,8 @@ def test_a_read_by_any_kind_of_identity_but_roles_users_and_services_is_a_strang
 def test_a_break_glass_read_raises_its_own_alarm(
     template: dict[str, Any], with_glass: dict[str, Any]
 ) -> None:
-    assert f'sessionIssuer.arn = "{GLASS}"' in filters(with_glass)["BreakGlassUsed"]
+    for glass in (GLASS, SECOND_GLASS):
+        assert f'sessionIssuer.arn = "{glass}"' in filters(with_glass)["BreakGlassUsed"]
     assert "break-glass-used" in alarms(with_glass)
     assert "break-glass-used" not in alarms(template)
 

@@ -196,6 +196,9 @@ def test_changes_of_identities_are_sent_from_iam_s_region(
         (target,) = rule["Properties"]["Targets"]
         assert f":events:{region}:{ACCOUNT}:event-bus/default" in json.dumps(target["Arn"])
         assert "RoleArn" in target
+        (sends,) = resources_of(body, "AWS::IAM::ManagedPolicy").values()
+        (statement,) = sends["Properties"]["PolicyDocument"]["Statement"]
+        assert (statement["Action"], statement["Resource"]) == ("events:PutEvents", target["Arn"])
 
 
 # --- twelve tenants -----------------------------------------------------------------------------------------

@@ -147,12 +147,14 @@ def stack_with(
 
 WITH_LLM = "sandbox with an LLM"
 """The sandbox with an LLM on an endpoint: the only one on CPU."""
+COMPANY = ("company", "scribe")
+"""The company's tenants. ``company`` has two of each that a rule might take the first of."""
 
 
 @cache
 def deployed(name: str) -> DeployedTenant:
-    """Return the tenant of ``tenants/<name>.toml``, or ``WITH_LLM``, as the application reads it."""
-    folder = ROOT / "tests/tenants"
+    """Return the tenant of a file of the tests, or ``WITH_LLM``, as the application reads it."""
+    folder = ROOT / ("tests/company/tenants" if name in COMPANY else "tests/tenants")
     if name == WITH_LLM:
         with TemporaryDirectory() as made:
             folder, name = checkout_tenants(Path(made)), "sandbox"
@@ -191,6 +193,17 @@ def with_sections(tenant: DeployedTenant, **sections: Any) -> DeployedTenant:
         edge=config.edge,
         models=config.models,
     )
+
+
+def with_second_embedding(name: str) -> DeployedTenant:
+    """Return a file's tenant with a second embedding model, ``tuned``, at ``<name>-embedding-next``."""
+    before = deployed(name)
+    data = json.loads(before.config.model_dump_json())
+    models = {**data["models"], "embedding_next": "tuned"}
+    following = {**data["embedding"], "endpoint": f"{name}-embedding-next", "model": "tuned"}
+    made = with_sections(before, models=models, embedding_next=following)
+    second = {"name": "tuned", "model": "acme/tuned", "sha256": "c" * 64}
+    return replace(made, embedding_next=before.embedding.model_copy(update=second))
 
 
 def stage_for(tenant: DeployedTenant) -> cdk.Stage:

@@ -12,10 +12,9 @@ import pytest
 
 from assistant.cli.aws.templates import refuse_broken_rules, refuse_paths
 from assistant.options.bedrock.stack import INVOKE, BedrockStacks
-from stacks.account import TenantBoundary
 from stacks.tenant import DeployedTenant, read_tenants
 from tests.stacks.synthesized import COMPANY, ROOT, synthesize, templates_in
-from tests.stacks.values import resources_of, template_of, with_sections
+from tests.stacks.values import with_sections
 
 FILE = ROOT / "tests/company/tenants/scribe.toml"
 ACCOUNT = "222233334444"
@@ -101,17 +100,6 @@ def test_the_network_has_one_way_to_it(templates: Mapping[str, Any]) -> None:
         "aws:PrincipalAccount": ACCOUNT,
         "aws:PrincipalTag/tenant": "scribe",
     }
-
-
-def test_the_boundary_lets_the_action_leave_region_and_account() -> None:
-    """A profile's models are AWS's, in other regions; roles' own policies name them."""
-    stack = cdk.Stack(cdk.App(), "Stack", env=cdk.Environment(account=ACCOUNT, region="eu-central-1"))
-    TenantBoundary(stack, "Boundary", name_prefix="acme", regions=["eu-central-1"], of_aws=[INVOKE])
-    (policy,) = resources_of(template_of(stack), "AWS::IAM::ManagedPolicy").values()
-    found = {one["Sid"]: one for one in policy["Properties"]["PolicyDocument"]["Statement"]}
-    assert INVOKE in found["OnlyTheseServices"]["Action"]
-    assert INVOKE in found["LeaveRegion"]["NotAction"]
-    assert INVOKE in found["LeaveAccount"]["NotAction"]
 
 
 def test_rules_and_paths_hold(stage: Path) -> None:

@@ -40,6 +40,15 @@ def test_an_image_of_the_lock_is_a_part_with_its_tag(name: str) -> None:
     assert (image.is_own and not image.source) or {image.tag} == {tag for part in parts for tag in part.tags}
 
 
+def test_the_ends_of_inferentia_s_parts_are_those_that_their_sources_name() -> None:
+    ami, image = (
+        TABLE.used("al2-ami-sagemaker-inference-neuron-2"),
+        TABLE.used("/huggingface-vllm-inference-neuronx"),
+    )
+    assert {part.end for part in ami} == {date(2026, 6, 30), "not announced"}
+    assert {part.end for part in image} == {"not announced"}
+
+
 @pytest.mark.parametrize("kind", [LlmManifest, EmbeddingManifest])
 def test_an_ami_of_a_manifest_is_a_part(kind: type[LlmManifest | EmbeddingManifest]) -> None:
     folder = "llm" if kind is LlmManifest else "embedding"
