@@ -205,8 +205,8 @@ def _table(scope: Construct, definition: TableDefinition, *, key: kms.IKey) -> d
         deletion_protection=not tenant.is_dev,
         removal_policy=removal_of(tenant, otherwise=NEVER_DELETED),
     )
-    if index := definition.index:
-        projections = dynamodb.ProjectionType
+    projections = dynamodb.ProjectionType
+    for index in definition.indexes:
         table.add_global_secondary_index(
             index_name=index.name,
             partition_key=_attribute(index.partition),

@@ -298,12 +298,10 @@ def allow_partitions(
 def table_statements(
     scope: Construct, definition: TableDefinition, name: str, *, actions: Sequence[str]
 ) -> list[iam.PolicyStatement]:
-    """Let a role call these actions on a table, and query its index."""
+    """Let a role call these actions on a table, and query its indexes."""
     arn = resource_arn(scope, "dynamodb", "table", name)
-    statements = [allow(actions, arn)]
-    if definition.index is not None:
-        statements.append(allow("dynamodb:Query", f"{arn}/index/{definition.index.name}"))
-    return statements
+    indexes = [f"{arn}/index/{index.name}" for index in definition.indexes]
+    return [allow(actions, arn), *([allow("dynamodb:Query", *indexes)] if indexes else [])]
 
 
 def log_group_arn(scope: Construct, name: str) -> str:

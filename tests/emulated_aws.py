@@ -140,12 +140,14 @@ async def _set_table_lifetime(dynamodb: Any, definition: TableDefinition, *, nam
 def _table_shape(definition: TableDefinition) -> dict[str, Any]:
     names = {PARTITION, SORT}
     shape: dict[str, Any] = {"KeySchema": _key_schema(PARTITION, SORT)}
-    if (index := definition.index) is not None:
+    seconds: list[dict[str, Any]] = []
+    for index in definition.indexes:
         names |= {index.partition, index.sort}
         projection = {"ProjectionType": "ALL" if index.whole_items else "KEYS_ONLY"}
         keys = _key_schema(index.partition, index.sort)
-        second = {"IndexName": index.name, "KeySchema": keys, "Projection": projection}
-        shape["GlobalSecondaryIndexes"] = [second]
+        seconds.append({"IndexName": index.name, "KeySchema": keys, "Projection": projection})
+    if seconds:
+        shape["GlobalSecondaryIndexes"] = seconds
     attributes = [{"AttributeName": name, "AttributeType": "S"} for name in sorted(names)]
     return shape | {"AttributeDefinitions": attributes}
 

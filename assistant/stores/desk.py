@@ -174,7 +174,7 @@ class StoredDesk:
 
     async def _listed(self, name: str, *, limit: int | None = None) -> list[Item]:
         """Return the pointers whose ``listed`` is this name, latest first."""
-        wanted = Range(name, index=deployed_names.DESK.index)
+        wanted = Range(name, index=deployed_names.BY_TIME)
         return await self._table.query(wanted, descending=True, limit=limit)
 
     async def _move_to_list(self, pointer: Item, case: Case) -> None:

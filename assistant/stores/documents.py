@@ -37,7 +37,19 @@ from assistant.process.settings import StoreSettings
 from assistant.stores.blobs import Blobs, DamagedBlobError
 from assistant.stores.ports import IngestionQueue, LiveDocuments
 from assistant.stores.store import BlobsOf, LockOf, QueueOf, Store, TableOf
-from assistant.stores.table import ABSENT, LAST, LOWEST, Condition, Item, Key, Range, Table, equal, keyed
+from assistant.stores.table import (
+    ABSENT,
+    LAST,
+    LOWEST,
+    Condition,
+    Item,
+    Key,
+    Range,
+    Table,
+    equal,
+    keyed,
+    sortable,
+)
 from assistant.tenant import deployed_names
 from assistant.text.editions import Editions
 
@@ -52,6 +64,8 @@ _DIGEST_DIGITS = 32
 LONGEST_CONTENT_BYTES = 64 * 1024 * 1024
 """A document has at most 5 million characters, which JSON may write as twelve bytes each."""
 _PARTITION = "documents"
+_WRITTEN = "written"
+"""Value of ``listed`` of each status."""
 _MARGIN_S = 15.0
 """A holder of the write lock is cancelled this long before its lock expires: clocks may differ, and calls may
 be in flight."""
@@ -216,8 +230,9 @@ class StoredStates:
     reads its rows from the table.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, *, clock: Clock | None = None) -> None:
         self._table = table
+        self._clock = clock or SystemClock()
 
     async def get(self, document_id: str) -> DocumentStatus | None:
         item = await self._table.get(_key(document_id))
@@ -231,7 +246,7 @@ class StoredStates:
     async def put_many(self, statuses: Sequence[DocumentStatus]) -> None:
         """Write each status without a condition; of one document the last."""
         newest = {status.document_id: status for status in statuses}
-        await self._table.put_many([_item(status) for status in newest.values()])
+        await self._table.put_many([self._item(status) for status in newest.values()])
 
     async def advance_many(self, statuses: Sequence[DocumentStatus]) -> frozenset[str]:
         """Write each status unless its document was withdrawn or received again meanwhile.
@@ -240,7 +255,9 @@ class StoredStates:
         stays withdrawn. Return the ids that were written.
         """
         # On a retry after a lost response the condition still holds: the row then has what is to be written.
-        written = await self._table.put_each([(_item(status), _may_advance(status)) for status in statuses])
+        written = await self._table.put_each(
+            [(self._item(status), _may_advance(status)) for status in statuses]
+        )
         return frozenset(status.document_id for status, done in zip(statuses, written, strict=True) if done)
 
     async def list(
@@ -271,6 +288,24 @@ class StoredStates:
         )
         return {state: count for state, count in zip(DocumentState, counts, strict=True) if count}
 
+    async def written_since(self, place: str) -> Mapping[str, str]:
+        """Return the ids of the documents whose status was written after a place, each with its own place: a
+        time as of ``sortable``, "#" and the id. Each write gives its document another place, in the same
+        call: an outbox, out of which nothing has to be taken. The index may lag by a moment."""
+        written = Range(_WRITTEN, place, index=deployed_names.BY_WRITE)
+        return {str(row["sk"]): str(row["listed_at"]) for row in await self._table.query(written)}
+
+    def _item(self, status: DocumentStatus) -> Item:
+        return keyed(
+            _key(status.document_id),
+            state=status.state.value,
+            content_hash=status.content_hash,
+            received_at=status.received_at.isoformat(),
+            body=status.model_dump_json(),
+            listed=_WRITTEN,
+            listed_at=f"{sortable(self._clock.now())}#{status.document_id}",
+        )
+
     async def _pages_of(
         self, states: Sequence[DocumentState], *, after: str | None, until: str | None, limit: int
     ) -> AsyncIterator[list[str]]:
@@ -295,7 +330,7 @@ def _range(after: str | None, until: str | None, state: DocumentState | None = N
     return (
         Range(_PARTITION, low, high)
         if state is None
-        else Range(state.value, low, high, deployed_names.STATES.index)
+        else Range(state.value, low, high, deployed_names.BY_STATE)
     )
 
 
@@ -314,21 +349,11 @@ def _key(document_id: str) -> Key:
     return _PARTITION, document_id
 
 
-def _item(status: DocumentStatus) -> Item:
-    return keyed(
-        _key(status.document_id),
-        state=status.state.value,
-        content_hash=status.content_hash,
-        received_at=status.received_at.isoformat(),
-        body=status.model_dump_json(),
-    )
-
-
 def _status(item: Item) -> DocumentStatus:
     return DocumentStatus.model_validate_json(item["body"])
 
 
-STATES = Store(STATES_TABLE, lambda table, _: StoredStates(table))
+STATES = Store(STATES_TABLE, lambda table, clock: StoredStates(table, clock=clock))
 
 
 @dataclass(frozen=True, slots=True)

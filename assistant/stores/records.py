@@ -425,7 +425,7 @@ class StoredRecords(Audited):
 
 def listed(kind: str) -> Range:
     """Return the rows that are listed as ``kind``, oldest first."""
-    return Range(kind, index=deployed_names.RECORDS.index)
+    return Range(kind, index=deployed_names.BY_TIME)
 
 
 def _in_outbox(at: datetime, record_id: str) -> Item:

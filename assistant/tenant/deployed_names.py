@@ -31,13 +31,13 @@ class TableDefinition:
     """One table of a tenant, with the string keys ``pk`` and ``sk``, billed on demand."""
 
     role: str
-    index: SecondaryIndex | None = None
+    indexes: tuple[SecondaryIndex, ...] = ()
     expiry_attribute: str | None = None
     """Attribute with epoch seconds after which DynamoDB deletes the item, within some days."""
     recoverable: bool = True
     """Point-in-time recovery. Off where no copy may outlive the expiry."""
     service_actions: tuple[str, ...] = ()
-    """IAM actions of the answering service on the table and its index."""
+    """IAM actions of the answering service on the table and its indexes."""
     worker_actions: tuple[str, ...] = ()
     """IAM actions of the ingestion worker."""
     mover_actions: tuple[str, ...] = ()
@@ -49,15 +49,18 @@ class TableDefinition:
 OUTBOX = "outbox"
 """Value of ``listed`` in the index of the records: rows that ``move_feedback`` has not taken yet."""
 LISTED = "listed"
-"""Name of the index by time, and of its partition key: it lists answers and the outbox of the records, and
-cases of the desk."""
+"""Name of the index by time, and of its partition key: it lists answers and the outbox of the records, cases
+of the desk, and documents by the last write of their states."""
 _LISTED_AT = "listed_at"
 """Its sort key: the time by which it lists."""
+BY_TIME = SecondaryIndex(name=LISTED, partition=LISTED, sort=_LISTED_AT, whole_items=True)
+BY_WRITE = SecondaryIndex(name=LISTED, partition=LISTED, sort=_LISTED_AT, whole_items=False)
+BY_STATE = SecondaryIndex(name="by_state", partition="state", sort="sk", whole_items=False)
 _READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query")
 
 RECORDS = TableDefinition(
     role="records",
-    index=SecondaryIndex(name=LISTED, partition=LISTED, sort=_LISTED_AT, whole_items=True),
+    indexes=(BY_TIME,),
     # Neither UpdateItem nor DeleteItem: records are put once, on the condition that none exists.
     service_actions=(*_READ, "dynamodb:PutItem"),
     # The mover takes rows out of the index, and can change nothing else of a record.
@@ -82,14 +85,14 @@ EVENTS = TableDefinition(
 )
 STATES = TableDefinition(
     role="states",
-    index=SecondaryIndex(name="by_state", partition="state", sort="sk", whole_items=False),
+    indexes=(BY_STATE, BY_WRITE),
     service_actions=(*_READ, "dynamodb:BatchWriteItem"),
     worker_actions=(*_READ, "dynamodb:BatchWriteItem", "dynamodb:PutItem"),
     mover_actions=_READ,
 )
 DESK = TableDefinition(
     role="desk",
-    index=SecondaryIndex(name=LISTED, partition=LISTED, sort=_LISTED_AT, whole_items=True),
+    indexes=(BY_TIME,),
     # No UpdateItem and DeleteItem, as for records: revisions are only added.
     service_actions=(*_READ, "dynamodb:PutItem"),
     worker_actions=(*_READ, "dynamodb:PutItem"),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from assistant.stores.table import ABSENT, Condition, Item, Range, Table, equal, keyed
-from assistant.tenant.deployed_names import DESK, STATES
+from assistant.tenant.deployed_names import BY_STATE, BY_TIME
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin
 
@@ -137,22 +137,22 @@ async def test_a_range_is_in_order_of_bytes(table: Table) -> None:
 async def test_an_index_lists_items_by_its_own_keys(table: Table) -> None:
     for sort, listed_at in (("a", "3"), ("b", "1"), ("c", "2")):
         await table.put(keyed(("p", sort), listed="here", listed_at=listed_at, number=1))
-    here = Range("here", index=DESK.index)
+    here = Range("here", index=BY_TIME)
     assert sorts(await table.query(here)) == ["b", "c", "a"]
     assert (await table.query(here, limit=1))[0]["number"] == 1
     assert sorts(await table.query(here, descending=True)) == ["a", "c", "b"]
     await table.change(("p", "c"), remove=["listed", "listed_at"])
     await table.change(("p", "a"), put={"listed": "there"}, when=equal(listed="here"))
     assert sorts(await table.query(here)) == ["b"]
-    assert sorts(await table.query(Range("there", index=DESK.index))) == ["a"]
+    assert sorts(await table.query(Range("there", index=BY_TIME))) == ["a"]
 
 
 async def test_an_index_of_keys_has_the_sort_key_of_the_item(twin: Twin) -> None:
     table = twin.states_table
     for sort in ("a", "b", "c"):
         await table.put_many([keyed(("p", sort), state="live" if sort != "b" else "failed")])
-    assert sorts(await table.query(Range("live", index=STATES.index))) == ["a", "c"]
-    assert await table.count(Range("live", "b", "z", STATES.index)) == 1
+    assert sorts(await table.query(Range("live", index=BY_STATE))) == ["a", "c"]
+    assert await table.count(Range("live", "b", "z", BY_STATE)) == 1
 
 
 async def test_a_deletion_may_have_a_condition(twin: Twin) -> None:

@@ -20,7 +20,13 @@ from tests.stacks.synthesized import ROOT
 REGION = "us-east-1"
 GITHUB_ROLES = ROOT / ".github" / "deploy-roles.yaml"
 WORKFLOW = ROOT / ".github" / "workflows" / "deliver.yml"
-JOBS: dict[str, dict[str, Any]] = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"]
+OF_ACCOUNT = WORKFLOW.with_name("deliver-account.yml")
+"""What it calls for the tenants of an account."""
+JOBS: dict[str, dict[str, Any]] = {
+    name: job
+    for file in (WORKFLOW, OF_ACCOUNT)
+    for name, job in yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"].items()
+}
 OPERATOR = ROOT / "docs" / "operator-policy.yaml"
 UNTAGGED = ("DiffRole", "Operates", "Publishes", "Destroys")
 """Roles, and policies of roles, without the tag of a tenant."""

@@ -341,7 +341,7 @@ def test_tables_match_the_service_s_definitions(template: Template) -> None:
             "SSEType": "KMS",
         }
         indexes = [index["IndexName"] for index in table.get("GlobalSecondaryIndexes", [])]
-        assert indexes == ([definition.index.name] if definition.index else [])
+        assert indexes == [index.name for index in definition.indexes]
 
 
 def test_the_domain_requires_encryption_and_has_access_control(template: Template) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -17,15 +19,16 @@ import yaml
 
 from tests.fakes.http_pages import http_pages
 from tests.fakes.tenant_files import committed_tenant
-from tests.stacks.delivery_roles import GITHUB_ROLES, JOBS, WORKFLOW, read_template
+from tests.stacks.delivery_roles import GITHUB_ROLES, JOBS, OF_ACCOUNT, WORKFLOW, read_template
 from tests.stacks.synthesized import ROOT
-from tools.tenant_matrix import matrix
+from tools.tenant_matrix import matrix, waves
 
-TEXT = WORKFLOW.read_text(encoding="utf-8")
+TEXTS = [file.read_text(encoding="utf-8") for file in (WORKFLOW, OF_ACCOUNT)]
+WORKFLOWS = pytest.mark.parametrize("name", ["deliver.yml", "deliver-account.yml", "night.yml"])
 
 
 def commands(job: str) -> str:
-    return "\n".join(step.get("run", "") for step in JOBS[job]["steps"])
+    return "\n".join(step.get("run", "") for step in JOBS[job].get("steps", ()))
 
 
 def test_known_advisories_end_a_delivery_before_anything_is_judged_or_deployed() -> None:
@@ -39,15 +42,16 @@ def test_known_advisories_end_a_delivery_before_anything_is_judged_or_deployed()
         assert re.search(rf"\b{lock}\b", recipe), lock
 
 
-@pytest.mark.parametrize("name", ["deliver.yml", "night.yml"])
+@WORKFLOWS
 def test_no_job_that_runs_packages_can_write_to_the_repository(name: str) -> None:
     jobs: dict[str, dict[str, Any]] = yaml.safe_load(WORKFLOW.with_name(name).read_text(encoding="utf-8"))[
         "jobs"
     ]
     for job in jobs.values():
-        if "make " in "\n".join(step.get("run", "") for step in job["steps"]):
+        steps = job.get("steps", ())
+        if "make " in "\n".join(step.get("run", "") for step in steps):
             assert job.get("permissions", {}).get("contents") != "write"
-            checkouts = [step for step in job["steps"] if "checkout" in step.get("uses", "")]
+            checkouts = [step for step in steps if "checkout" in step.get("uses", "")]
             assert [step.get("with", {}).get("persist-credentials") for step in checkouts] == [False]
 
 
@@ -67,7 +71,8 @@ def test_what_is_deployed_was_judged_first() -> None:
     gates = {"lint", "typecheck", "check-templates", "check-company", "check-stacks", "test-browser"}
     gates |= {"test", "test-processes", "test-node", "test-options"}
     assert set(asked.split()) >= gates
-    assert JOBS["diff"]["needs"] == JOBS["deploy"]["needs"] == "proof"
+    assert JOBS["diff"]["needs"] == JOBS["first"]["needs"] == "proof"
+    assert JOBS["accounts"]["needs"] == ["proof", "first"]
 
 
 @pytest.mark.parametrize(
@@ -90,30 +95,34 @@ def test_a_delivery_refuses_what_could_not_be_asked_and_accepts_what_was_reviewe
     assert said in done.stdout.decode()
 
 
-@pytest.mark.parametrize("name", ["deliver.yml", "night.yml"])
+@WORKFLOWS
 def test_each_job_has_the_whole_history(name: str) -> None:
     """A landed release is deployed from it."""
-    jobs = yaml.safe_load(WORKFLOW.with_name(name).read_text(encoding="utf-8"))["jobs"]
-    steps = [step for job in jobs.values() for step in job["steps"] if "checkout" in step.get("uses", "")]
+    read = yaml.safe_load(WORKFLOW.with_name(name).read_text(encoding="utf-8"))["jobs"].values()
+    jobs = [job["steps"] for job in read if "steps" in job]
+    steps = [step for job in jobs for step in job if "checkout" in step.get("uses", "")]
     assert [step.get("with", {}).get("fetch-depth") for step in steps] == [0] * len(jobs)
 
 
 def test_actions_of_others_are_pinned_by_commit() -> None:
-    used = re.findall(r"uses: (\S+)", TEXT)
-    assert used
-    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", name) for name in used)
+    used = [name for text in TEXTS for name in re.findall(r"uses: (\S+)", text)]
+    others = [name for name in used if name != f"./.github/workflows/{OF_ACCOUNT.name}"]
+    assert others
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", name) for name in others)
 
 
 def test_no_job_holds_a_lasting_credential() -> None:
-    assert "secrets." not in TEXT
-    assert "AWS_SECRET" not in TEXT
-    assert yaml.safe_load(TEXT)["permissions"] == {"contents": "read"}
+    for text in TEXTS:
+        assert "secrets" not in text
+        assert "AWS_SECRET" not in text
+        assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
     assert JOBS["proof"].get("permissions") is None
 
 
 def test_a_stranger_s_pull_request_gets_no_token() -> None:
     assert "head.repo.full_name == github.repository" in JOBS["diff"]["if"]
-    assert "refs/heads/main" in JOBS["deploy"]["if"]
+    for job in ("first", "accounts", "deploy"):
+        assert "github.event_name != 'pull_request' && github.ref == 'refs/heads/main'" in JOBS[job]["if"]
 
 
 def test_no_expression_stands_in_a_command() -> None:
@@ -135,6 +144,86 @@ def test_only_the_tenants_that_were_named_are_deployed(tmp_path: Path) -> None:
     assert [row["tenant"] for row in rows] == ["sandbox", "pharmacy"]
     (asks,) = [step for step in JOBS["proof"]["steps"] if "tenant_matrix" in step.get("run", "")]
     assert asks["env"]["ONLY"] == "${{ inputs.tenants || vars.TENANTS }}"
+
+
+# --- in which order tenants are delivered -----------------------------------------------------------------
+def files_of(folder: Path, **accounts: str) -> Path:
+    """Write the sandbox's file under other names, each in its account."""
+    for name, account in accounts.items():
+        text = committed_tenant("sandbox").replace("111122223333", account).replace("sandbox", name)
+        (folder / f"{name}.toml").write_text(text)
+    return folder
+
+
+def test_a_first_tenant_is_delivered_alone_then_all_accounts_at_once(tmp_path: Path) -> None:
+    one, two = "1" * 12, "2" * 12
+    folder = files_of(tmp_path, ada=one, bea=one, cleo=two, dora=one, edna=two)
+    (tmp_path / "clinic.toml").write_text(committed_tenant("clinic").replace("111122223333", two))
+    (first,), accounts = waves(matrix(folder))
+    named = {each["account"]: [row["tenant"] for row in json.loads(each["tenants"])] for each in accounts}
+    assert (first["tenant"], named) == ("ada", {one: ["bea", "dora"], two: ["cleo", "edna", "clinic"]})
+    (first,), accounts = waves(matrix(folder, only="clinic bea"))
+    assert (first["tenant"], [each["account"] for each in accounts]) == ("clinic", [one])
+    assert waves([]) == ([], [])
+
+
+def test_the_least_strict_profile_is_first() -> None:
+    assert [row["profile"] for row in matrix(ROOT / "tests/tenants")] == ["dev", "standard", "hipaa"]
+
+
+def test_waves_are_what_the_command_prints() -> None:
+    proof, outputs = JOBS["proof"], ("first", "accounts")
+    command = [sys.executable, "-m", "tools.tenant_matrix", "--tenants", "tests/tenants"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    printed = dict(line.split("=", 1) for line in done.stdout.decode().splitlines())
+    assert list(printed) == list(proof["outputs"]) == ["tenants", *outputs]
+    first, accounts = (json.loads(printed[name]) for name in outputs)
+    assert (first, accounts) == waves(matrix(ROOT / "tests/tenants"))
+    for name, told in proof["outputs"].items():
+        assert told == f"${{{{ steps.tenants.outputs.{name} }}}}"
+    assert JOBS["first"]["with"]["tenants"] == "${{ needs.proof.outputs.first }}"
+    assert (
+        JOBS["accounts"]["strategy"]["matrix"]["include"] == "${{ fromJson(needs.proof.outputs.accounts) }}"
+    )
+    assert JOBS["accounts"]["with"]["tenants"] == "${{ matrix.tenants }}"
+    for name in outputs:  # an empty matrix is an error
+        assert f"needs.proof.outputs.{name} != '[]'" in JOBS[name]["if"]
+        assert JOBS[name]["uses"] == f"./.github/workflows/{OF_ACCOUNT.name}"
+        assert JOBS[name]["with"]["accept"] == "${{ inputs.accept || '' }}"
+        assert JOBS[name]["permissions"] == JOBS["deploy"]["permissions"]
+
+
+def test_tenants_of_an_account_go_one_by_one_and_accounts_at_once() -> None:
+    tenants, accounts = JOBS["deploy"]["strategy"], JOBS["accounts"]["strategy"]
+    assert tenants["matrix"]["include"] == "${{ fromJson(inputs.tenants) }}"
+    assert (tenants["max-parallel"], tenants["fail-fast"]) == (1, True)
+    # Else a failure would end what another account is in the middle of.
+    assert ("max-parallel" in accounts, accounts["fail-fast"]) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("conclusion", "status"), [("failure", 1), ("cancelled", 1), ("success", 0), (None, 0)]
+)
+def test_no_tenant_begins_once_one_has_failed(tmp_path: Path, conclusion: str | None, status: int) -> None:
+    """By a stand-in for the command line of the host, which filters a run's jobs as the workflow says."""
+    if shutil.which("jq") is None:
+        pytest.skip("jq is not on this machine")
+    step = JOBS["deploy"]["steps"][0]
+    jobs = [{"name": "bea", "conclusion": "success"}, {"name": "ada", "conclusion": conclusion}]
+    (tmp_path / "jobs.json").write_text(json.dumps({"jobs": jobs}))
+    (tmp_path / "gh").write_text(
+        '#!/bin/sh\n[ "$3" = "repos/org/repo/actions/runs/7/jobs?per_page=100" ] || exit 9\n'
+        f'exec jq -r "$5" {tmp_path}/jobs.json\n'
+    )
+    (tmp_path / "gh").chmod(0o755)
+    given = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "GITHUB_REPOSITORY": "org/repo",
+        "GITHUB_RUN_ID": "7",
+    }
+    done = subprocess.run(["bash", "-eu", "-c", step["run"]], env=given, capture_output=True, check=False)
+    assert (done.returncode, b"ada" in done.stdout) == (status, bool(status))
+    assert JOBS["deploy"]["permissions"]["actions"] == "read"
 
 
 def minutes(job: str) -> int:

@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from assistant.cli.main import app
 from assistant.process.settings import ServiceSettings, StoreSettings, WorkerSettings
 from tools.pages import DATA, PAGE, VARIABLES, tenant_tables, with_keys, with_variables
 
@@ -60,6 +62,17 @@ def missing_paths(text: str, *, beside: Path = ROOT) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_path_that_is_named_exists(page: Path) -> None:
     assert missing_paths(page.read_text(encoding="utf-8"), beside=page.parent) == []
+
+
+def test_the_commands_of_many_tenants_exist_with_their_options() -> None:
+    text = (ROOT / "docs/many-tenants.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"\bassistant ((?:aws )?[a-z]+)([^`#\n]*)", text))
+    assert len(told) > 4
+    for command, arguments in told:
+        done = CliRunner().invoke(app, [*command.split(), "--help"])
+        options = re.findall(r"--[a-z-]+", arguments)
+        assert done.exit_code == 0, command
+        assert [option for option in options if option not in done.output] == [], command
 
 
 def test_a_path_that_does_not_exist_is_found() -> None:

@@ -19,6 +19,8 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
 
+import orjson
+
 from assistant.answer.services import AnswerWriter
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, DependencyError, DeploymentError, UnauthenticatedError
@@ -36,6 +38,7 @@ from assistant.terminal.account import (
     Deployed,
     Finding,
     Kind,
+    Templates,
     failure,
     low_quotas,
     of_type,
@@ -143,6 +146,7 @@ class DeploymentChecks:
             "VPCs": self._vpcs,
             "trails": self._trails,
             "interface endpoints": self._endpoints,
+            "IAM": self._iam,
             "Fargate": self._fargate,
             "search instances": self._search_instances,
             **of_options,
@@ -360,6 +364,33 @@ class DeploymentChecks:
                 + ("It takes no more: use another account." if full else "Deploy the account stage again.")
             )
 
+    def _iam(self) -> Iterator[Finding]:
+        """Compare roles and policies with IAM's quotas, of the account and of one role. Where both fit: say
+        how many more tenants of this size the account takes."""
+        aws, templates = self.account.aws, self.account.templates
+        summary = aws.call("iam", "get_account_summary")["SummaryMap"]
+        room, fits = list[int](), True
+        for kind, name in (("AWS::IAM::Role", "Roles"), ("AWS::IAM::ManagedPolicy", "Policies")):
+            wanted, used, most = len(self._of_type(kind)), summary[name], summary[f"{name}Quota"]
+            if used + wanted > most:  # some of those used may be this tenant's
+                deployed = {stack: aws.template(stack) or {} for stack in templates}
+                used -= len(list(of_type(deployed, kind)))
+            room += [(most - used) // wanted - 1] if wanted else []
+            if used + wanted > most:
+                fits = False
+                yield failure(
+                    f"the account takes {most} {name.lower()}; others use {used}, and this tenant has "
+                    f"{wanted}. Ask for more at Service Quotas (IAM, in us-east-1), or use another account."
+                )
+        most_managed, most_inline = summary["AttachedPoliciesPerRoleQuota"], summary["RolePolicySizeQuota"]
+        for full in _full_roles(templates, most_managed=most_managed, most_inline=most_inline):
+            fits = False
+            yield failure(full)
+        if fits and room:
+            yield Finding(
+                kind="pass", said=f"At least {min(room)} more tenants of this size fit the account's IAM."
+            )
+
     def _endpoints(self) -> Iterator[Finding]:
         """Compare the interface endpoints of the tenant's VPC with its quota; a new VPC has no others."""
         wanted = sum(
@@ -488,6 +519,27 @@ async def _checked_pairs(tenant: TenantConfig, llm: LlmManifest | None, *, regio
         if writer is None or writer.model.checks:
             return None
         return await ask_pairs(ModelAlone(writer, context_tokens), load_check_pairs(), clock=SystemClock())
+
+
+def _full_roles(templates: Templates, *, most_managed: int, most_inline: int) -> Iterator[str]:
+    """Yield what is wrong with each role that has more managed policies, or more characters of inline ones,
+    than IAM takes. References count as they stand in the template, about as long as what they become."""
+    for stack, template in templates.items():
+        resources = template["Resources"]
+        for name, role in resources.items():
+            if role["Type"] != "AWS::IAM::Role":
+                continue
+            own = role["Properties"]
+            inline, managed = list(own.get("Policies", ())), len(own.get("ManagedPolicyArns", ()))
+            for each in resources.values():
+                if {"Ref": name} in each.get("Properties", {}).get("Roles", ()):
+                    managed += each["Type"] == "AWS::IAM::ManagedPolicy"
+                    inline += [each["Properties"]] if each["Type"] == "AWS::IAM::Policy" else []
+            size = sum(len(orjson.dumps(policy["PolicyDocument"])) for policy in inline)
+            if managed > most_managed:
+                yield f"{stack}: role {name} has {managed} managed policies, and IAM takes {most_managed}."
+            if size > most_inline:
+                yield f"{stack}: role {name} has some {size} characters inline, and IAM takes {most_inline}."
 
 
 def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -17,7 +17,7 @@ deleted.
 | ``recall-items`` | ``ITEM`` | ``RecallRevision``: the newest one of a reply in the work list |
 | ``recall-item#ITEM`` | ``revision#N`` | ``RecallRevision``: one of an item, N in eight digits |
 | ``recall-changes`` | ``NOTED_AT#DOCUMENT#N`` | ``RecallChange``: a change, and what its look found |
-| ``recall-walk`` | ``walk`` | none; ``until``: the time until which the sends were read |
+| ``recall-walk`` | ``walk`` | none; ``until``: the time until which sends and writes of states were read |
 
 Conditions of writes compare ``number`` and ``looked`` of a known content, and ``revision`` of a newest
 revision. The desk's index lists newest revisions: ``listed`` is ``recall#STATE``, ``listed_at``
@@ -43,7 +43,7 @@ from assistant.stores.formats import bodies_of
 from assistant.stores.records import RECORDS_TABLE
 from assistant.stores.store import Store
 from assistant.stores.table import ABSENT, LAST, LOWEST, Condition, Item, Range, Table, equal, keyed, sortable
-from assistant.tenant.deployed_names import DESK, OUTBOX, RECORDS
+from assistant.tenant.deployed_names import BY_TIME, OUTBOX
 
 GONE = ""
 """Content's hash of a withdrawn document, and of an approved answer that was suspended or withdrawn."""
@@ -234,7 +234,7 @@ class StoredSends:
         reached: str | None = place
         while reached is not None:
             # The outbox first: a send that is moved in between is then in both reads, not in none.
-            ranges = [Range(kind, low=_behind(reached), index=RECORDS.index) for kind in (OUTBOX, "sent")]
+            ranges = [Range(kind, low=_behind(reached), index=BY_TIME) for kind in (OUTBOX, "sent")]
             reads = [await self._table.query(wanted, limit=_AT_ONCE) for wanted in ranges]
             # A full read may have more rows behind its last one: only up to there are both lists complete.
             reached = min((rows[-1]["listed_at"] for rows in reads if len(rows) == _AT_ONCE), default=None)
@@ -253,12 +253,12 @@ class StoredRecalls:
         self._table = table
 
     async def walked_until(self) -> datetime | None:
-        """Return the time until which the sends were read; None before they were first read."""
+        """Return the time at which the last run that ended began; None before the first."""
         row = await self._table.get(_WALK)
         return None if row is None else datetime.fromisoformat(row["until"])
 
     async def walk_until(self, until: datetime) -> None:
-        """Note the time until which the sends were read, unless a later one is noted."""
+        """Note the time at which a run began that ended, unless a later one is noted."""
         text = sortable(until)
         await self._table.put(keyed(_WALK, until=text), when=((), (("until", "<=", text),)))
 
@@ -266,12 +266,6 @@ class StoredRecalls:
         """Return known contents by document id; a document without one is absent."""
         rows = await self._table.get_many([(_KNOWN, name) for name in names])
         return {key[1]: KnownContent.model_validate_json(row["body"]) for key, row in rows.items()}
-
-    async def known_between(self, first: str, last: str) -> dict[str, KnownContent]:
-        """``known`` for the documents from ``first`` to ``last``, both included: a range is read for a
-        twentieth of what its single items cost on DynamoDB."""
-        rows = await self._table.query(Range(_KNOWN, low=first, high=last))
-        return {row["sk"]: KnownContent.model_validate_json(row["body"]) for row in rows}
 
     async def add_known(self, known: KnownContent) -> None:
         """Note the first content of a document; nothing changes if one is known already."""
@@ -328,7 +322,7 @@ class StoredRecalls:
 
     async def items_in(self, state: str, *, after: str | None, limit: int) -> Page[RecallRevision]:
         """Return the next items in a state, the first due first, from an index that may lag by a moment."""
-        wanted = Range(f"recall#{state}", low=_behind(after or ""), index=DESK.index)
+        wanted = Range(f"recall#{state}", low=_behind(after or ""), index=BY_TIME)
         rows = await self._table.query(wanted, limit=limit)
         return list(map(_revision, rows)), rows[-1]["listed_at"] if len(rows) == limit else None
 

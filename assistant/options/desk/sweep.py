@@ -2,7 +2,8 @@
 
 A run has three steps:
 
-1. Note which documents and approved answers have another content than at the last run.
+1. Note which documents and approved answers have another content than at the last run. It looks at documents
+   whose status was written since, the first run of a day (UTC) at all.
 2. Take what was sent since the last run: keep a reply under each document that its answer cites, and judge it
    by the document's known content.
 3. Look at what changed: judge every reply that rests on it.
@@ -15,7 +16,7 @@ in the list, and its item is written only while the content that it was judged b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -26,7 +27,7 @@ from assistant.documents.readable import pages_of
 from assistant.domain.answers import APPROVED_PREFIX, AnswerRecord, QuotedUnit, StoredSent, source_kind
 from assistant.domain.desk import DeskItem, DeskKind, ItemState, body_of_item
 from assistant.domain.documents import DocumentState, DocumentStatus, ParsedDocument
-from assistant.domain.errors import AssistantError, DocumentInvalidError
+from assistant.domain.errors import AssistantError, ConflictError, DocumentInvalidError
 from assistant.options.desk.approved import REMOVED_TEXT, ApprovedAnswer, approved_hash
 from assistant.options.desk.cases import DeskServices
 from assistant.options.desk.lines import KeptContents, units_of
@@ -46,14 +47,14 @@ from assistant.options.desk.upkeep import is_expired
 from assistant.stores.table import sortable
 
 EVERY_S = 300.0
-"""Seconds between two runs: each reads the states of all documents, on DynamoDB 0.5 read units for each 4
-KB."""
+"""Seconds between two runs."""
 _STATES_AT_ONCE = 100
 """States of one read: parsing so many blocks the event loop, which also answers, for 20 ms."""
 _AGAIN_S = 30.0
 """Seconds after which a run that failed is repeated."""
 _OVERLAP = timedelta(hours=24)
-"""Sends of so long before the last run are read again: the clock of a task may have been wrong."""
+"""What was sent and written so long before the last run is read again: the clock of a task may have been
+wrong, and a run may have been killed."""
 _Content = str | None
 """What a document or approved answer says now: a content's hash; GONE; None while that is undecided, as for a
 withheld document, or one that was never live. The known content then stays as it is."""
@@ -68,11 +69,11 @@ class RecallSweep:
     recalls: StoredRecalls
     sends: StoredSends
     due_days: int
-    _approved: tuple[int, Mapping[str, _Content]] = field(default=(-1, {}), init=False)
-    """A version of the desk, and the contents of its approved answers then, by document id: they are read
-    again when the version has changed."""
+    _version: int = field(default=-1, init=False)
+    """Version of the desk whose approved answers were looked at: they are read again when it has changed."""
     _taken: set[str] = field(default_factory=set[str], init=False)
-    """Places of the sends that were taken within ``_OVERLAP``, so that they are not taken twice."""
+    """Places of the sends and statuses that were taken within ``_OVERLAP``, so that they are not taken
+    twice."""
 
     async def run(self) -> None:
         """Run every 300 s until cancelled; after 30 s where a store is unavailable, or a person or another
@@ -87,12 +88,32 @@ class RecallSweep:
             await asyncio.sleep(pause_s)
 
     async def __call__(self) -> None:
-        """Run once. Raises RecordsUnavailableError, DependencyError, ConflictError as ``_Judge.judge``."""
+        """Run once. Raises RecordsUnavailableError, DependencyError, ConflictError where a person decides, or
+        another process notes or judges, at the same moment."""
         judge = _Judge(self.services, self.recalls, KeptContents(self._read), self.due_days)
-        changed = await self._note_changes()
-        await self._take_sends(judge)
+        # The time is read first: the next run reads what is recorded meanwhile.
+        now, until = await self.services.store.now(), await self.recalls.walked_until()
+        begin = "" if until is None else sortable(until - _OVERLAP)
+        self._taken = {place for place in self._taken if place > begin}
+        # A last day passes without a write, and releases before listed none: all are looked at once a day.
+        is_full = until is None or until.date() < now.date()
+        states = self.services.knowledge.states
+        written: Mapping[str, str] = {} if is_full else await states.written_since(begin)
+        names = [name for name, place in written.items() if place not in self._taken]
+        version = await self.services.store.version()
+        changed = await self._note_documents(None if is_full else names, today=now.date())
+        if version != self._version:
+            items = await self.services.store.list(DeskKind.APPROVED_ANSWER)
+            changed += await self._note(
+                {f"{APPROVED_PREFIX}{item.item_id}": _approved_content(item) for item in items}
+            )
+        await self._take_sends(judge, begin, today=now.date())
         for known in changed:
             await judge.look(known)
+        # Last: what a run that was killed has noted and not looked at is read again.
+        self._taken |= {written[name] for name in names}
+        self._version = version
+        await self.recalls.walk_until(now)
 
     async def _read(self, document_id: str, content_hash: str) -> ParsedDocument | None:
         """Return a stored text without regard to labels; None where it is not stored, or damaged."""
@@ -107,44 +128,45 @@ class RecallSweep:
 
     # Step 1: what changed
 
-    async def _note_changes(self) -> list[KnownContent]:
-        """Note the contents that changed; return those whose replies have to be looked at."""
+    async def _note_documents(self, names: Sequence[str] | None, *, today: date) -> list[KnownContent]:
+        """``_note`` for the documents of these names; None: for all."""
         changed: list[KnownContent] = []
-        today = (await self.services.store.now()).date()
-        async for page in pages_of(self.services.knowledge.states, size=_STATES_AT_ONCE):
-            changed += await self._note({status.document_id: _content(status, today) for status in page})
-        version, approved = self._approved
-        if version != (newest := await self.services.store.version()):
-            items = await self.services.store.list(DeskKind.APPROVED_ANSWER)
-            approved = {f"{APPROVED_PREFIX}{item.item_id}": _approved_content(item) for item in items}
-            self._approved = newest, approved
-        return changed + await self._note(approved)
+        async for statuses in self._statuses(names):
+            changed += await self._note({status.document_id: _content(status, today) for status in statuses})
+        return changed
+
+    async def _statuses(self, names: Sequence[str] | None) -> AsyncIterator[Iterable[DocumentStatus]]:
+        states = self.services.knowledge.states
+        if names is None:
+            async for page in pages_of(states, size=_STATES_AT_ONCE):
+                yield page
+            return
+        for start in range(0, len(names), _STATES_AT_ONCE):
+            yield (await states.get_many(names[start : start + _STATES_AT_ONCE])).values()
 
     async def _note(self, contents: Mapping[str, _Content]) -> list[KnownContent]:
-        """``_note_changes`` for these contents, by document id. The first content of a document is noted, and
-        is no change."""
-        if not contents:
-            return []
+        """Note those of these contents, by document id, that changed; return those whose replies have to be
+        looked at. The first content of a document is noted, and is no change."""
         now = await self.services.store.now()
-        known = await self.recalls.known_between(min(contents), max(contents))
+        known = await self.recalls.known(list(contents))
         first = [
             KnownContent(document_id=name, content=content, noted_at=now)
             for name, content in contents.items()
             if name not in known and content is not None and content != GONE
         ]
         await asyncio.gather(*map(self.recalls.add_known, first))
-        # Known contents of other documents may lie in the range; what they say now is undecided here.
-        noted = [await self._note_one(before, contents.get(name), now) for name, before in known.items()]
+        noted = [await self._note_one(before, contents[name], now) for name, before in known.items()]
         return [content for content in noted if content is not None]
 
     async def _note_one(self, known: KnownContent, now: _Content, noted_at: datetime) -> KnownContent | None:
-        """Return the content of a document whose replies have to be looked at; None if there is none.
+        """Return the content of a document whose replies have to be looked at; None if there is none. Raises
+        ConflictError if another process noted one first.
 
         | known | now | result |
         | --- | --- | --- |
         | not looked at: an earlier run was killed | any | known; the next run notes a newer content |
         | looked at | undecided, or as known | None |
-        | looked at | another | the new content, noted; None if another process noted one first |
+        | looked at | another | the new content, noted |
         """
         if not known.is_looked_at:
             return known
@@ -158,16 +180,15 @@ class RecallSweep:
             noted_at=noted_at,
             is_looked_at=False,
         )
-        return new if await self.recalls.put_known(new, after=known) else None
+        if not await self.recalls.put_known(new, after=known):
+            raise ConflictError("Another process looks at the same change. This run is repeated.")
+        return new
 
     # Step 2: what was sent
 
-    async def _take_sends(self, judge: _Judge) -> None:
-        """Take every send that was recorded since the last run: keep it as replies, and judge them."""
-        # The time is read before the sends: the next run reads what is recorded meanwhile.
-        now, until = await self.services.store.now(), await self.recalls.walked_until()
-        begin = "" if until is None else sortable(until - _OVERLAP)
-        self._taken = {place for place in self._taken if place > begin}
+    async def _take_sends(self, judge: _Judge, begin: str, *, today: date) -> None:
+        """Take every send after the place ``begin`` that was not taken: keep it as replies, and judge
+        them."""
         async for place, send in self.sends.after(begin):
             if place in self._taken:
                 continue
@@ -177,20 +198,22 @@ class RecallSweep:
             for reply in _replies_of(send, record):
                 # Before the known content is read: another process that then notes a change finds this reply.
                 await self.recalls.add_reply(reply)
-                await judge.judge(reply, await self._known_content(reply.units[0]))
+                await judge.judge(reply, await self._known_content(reply.units[0], today))
             self._taken.add(place)
-        await self.recalls.walk_until(now)
 
-    async def _known_content(self, cited: QuotedUnit) -> KnownContent:
-        """Return the known content of a cited document. If there is none, the cited content is noted as
-        known, so that the next run finds the live one as a change."""
-        known = await self.recalls.known([cited.document_id])
+    async def _known_content(self, cited: QuotedUnit, today: date) -> KnownContent:
+        """Return the known content of a cited document. If there is none, what the document says now is
+        noted as known, or the cited content where that is undecided."""
+        name = cited.document_id
+        known = await self.recalls.known([name])
         if not known:
-            now = await self.services.store.now()
-            first = KnownContent(document_id=cited.document_id, content=cited.content_hash, noted_at=now)
+            now, status = await self.services.store.now(), await self.services.knowledge.states.get(name)
+            content = None if status is None else _content(status, today)
+            content = cited.content_hash if content is None else content
+            first = KnownContent(document_id=name, content=content, noted_at=now)
             await self.recalls.add_known(first)  # unless another process added one meanwhile
-            known = await self.recalls.known([cited.document_id])
-        return known[cited.document_id]
+            known = await self.recalls.known([name])
+        return known[name]
 
 
 def _content(status: DocumentStatus, today: date) -> _Content:

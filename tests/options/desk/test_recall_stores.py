@@ -6,13 +6,13 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from assistant.documents.parsing import parse_document
 from assistant.domain.answers import QuotedUnit, Sent, Verdict, VerdictLabel
-from assistant.domain.documents import Document
+from assistant.domain.documents import Document, DocumentState
 from assistant.domain.errors import ConflictError
 from assistant.options.desk.recalls import (
     KnownContent,
@@ -24,7 +24,9 @@ from assistant.options.desk.recalls import (
 )
 from assistant.options.desk.sweep import RecallSweep
 from assistant.stores.desk import DESK_TABLE
+from assistant.stores.documents import STATES_TABLE
 from assistant.stores.records import RECORDS_TABLE
+from assistant.stores.table import keyed, sortable
 from tests.contracts import samples
 from tests.fakes.running_service import live_status
 from tests.fakes.tenant_stores import TenantStores
@@ -68,8 +70,7 @@ async def test_the_first_content_stays_and_the_next_follows_it_once(recalls: Sto
     assert await recalls.put_known(new, after=known())
     assert not await recalls.put_known(known(1), after=known())
     await recalls.add_known(known(name="other"))
-    assert await recalls.known_between("a", "v") == {"other": known(name="other")}
-    assert await recalls.known_between("other", "wait") == {"other": known(name="other"), "wait": new}
+    assert await recalls.known(["other", "wait"]) == {"other": known(name="other"), "wait": new}
 
 
 async def test_a_revision_follows_the_newest_one_while_the_content_is_the_known_one(
@@ -148,29 +149,83 @@ async def test_replies_of_several_reads_come_once(
     assert [reply.send_id async for reply in recalls.replies("wait")] == [f"s{number}" for number in range(5)]
 
 
-async def test_a_sweep_lists_what_fell(stores: TenantStores, recalls: StoredRecalls) -> None:
-    async def know(text: str) -> Document:
-        document = Document(document_id="wait", title="Wait", content=text, media_type="text/plain")
-        await stores.documents.put_parsed("wait", document.content_hash(), parse_document(document))
-        await stores.states.put_many([live_status(document)])
-        return document
+async def know(stores: TenantStores, text: str) -> Document:
+    document = Document(document_id="wait", title="Wait", content=text, media_type="text/plain")
+    await stores.documents.put_parsed("wait", document.content_hash(), parse_document(document))
+    await stores.states.put_many([live_status(document)])
+    return document
 
-    before = await know("Two days.\n\nBy mail.")
-    unit = UNIT.model_copy(update={"content_hash": before.content_hash(), "span": (0, 9)})
+
+async def sent(stores: TenantStores, text: str) -> QuotedUnit:
+    """Send a reply that cites the first nine characters of a text."""
+    document = await know(stores, text)
+    unit = UNIT.model_copy(update={"content_hash": document.content_hash(), "span": (0, 9)})
     await stores.records.put_answer(samples.answer().model_copy(update={"quoted": (unit,)}))
-    await stores.records.append_sent("a1", Sent(send_id="s1", text="Two days."), agent="ana")
+    await stores.records.append_sent("a1", Sent(send_id="s1", text=text[:9]), agent="ana")
+    return unit
+
+
+def sweep_of(stores: TenantStores, recalls: StoredRecalls) -> RecallSweep:
     services: Any = SimpleNamespace(
         store=stores.desk,
         records=stores.records,
         knowledge=SimpleNamespace(documents=stores.documents, states=stores.states),
     )
-    sweep = RecallSweep(cast("Any", services), recalls, StoredSends(stores.get(RECORDS_TABLE)), due_days=3)
+    return RecallSweep(services, recalls, StoredSends(stores.get(RECORDS_TABLE)), due_days=3)
+
+
+async def test_a_sweep_lists_what_fell(stores: TenantStores, recalls: StoredRecalls) -> None:
+    unit, sweep = await sent(stores, "Two days.\n\nBy mail."), sweep_of(stores, recalls)
     await sweep()
     assert await recalls.items(None, after=None, limit=9) == ([], None)
-    await know("By mail.\n\nThree days.")
+    await know(stores, "By mail.\n\nThree days.")
     await sweep()
     await sweep()
     ((listed,), _) = await recalls.items_in("open", after=None, limit=9)
     assert (listed.reply.send_id, listed.reply.units) == ("s1", (unit,))
     ((change,), _) = await recalls.changes(after=None, limit=9)
     assert (change.kind, change.replies, change.affected) == ("changed", 1, 1)
+
+
+async def test_all_documents_are_looked_at_once_a_day_and_else_those_that_were_written(
+    stores: TenantStores, recalls: StoredRecalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a new process. A status that a release before wrote is not listed by its write."""
+    looked: list[str] = []
+    real = stores.states.list
+
+    async def listed(**wanted: Any) -> list[Any]:
+        looked.append("all")
+        return await real(**wanted)
+
+    monkeypatch.setattr(stores.states, "list", listed)
+    desk, states = stores.get(DESK_TABLE), stores.get(STATES_TABLE)
+
+    async def open_items() -> int:
+        await sweep_of(stores, recalls)()
+        return len((await recalls.items_in("open", after=None, limit=9))[0])
+
+    await sent(stores, "Two days.\n\nBy mail.")
+    assert (await open_items(), bool(looked)) == (0, True)
+    looked.clear()
+    await know(stores, "By mail.\n\nThree days.")
+    await states.change(("documents", "wait"), remove=["listed", "listed_at"])
+    assert (await open_items(), looked) == (0, [])
+    await know(stores, "By mail.\n\nThree days.")
+    assert (await open_items(), looked) == (1, [])
+    await know(stores, "Two days.")
+    await states.change(("documents", "wait"), remove=["listed", "listed_at"])
+    yesterday = await stores.desk.now() - timedelta(days=1)
+    await desk.put(keyed(("recall-walk", "walk"), until=sortable(yesterday)))
+    assert (await open_items(), bool(looked)) == (0, True)
+
+
+async def test_a_reply_on_a_document_that_was_gone_before_recall_saw_it_is_listed(
+    stores: TenantStores, recalls: StoredRecalls
+) -> None:
+    unit = await sent(stores, "Two days.\n\nBy mail.")
+    (status,) = (await stores.states.get_many(["wait"])).values()
+    await stores.states.put_many([status.model_copy(update={"state": DocumentState.WITHDRAWN})])
+    await sweep_of(stores, recalls)()
+    ((listed,), _) = await recalls.items_in("open", after=None, limit=9)
+    assert listed.reply.units == (unit,)

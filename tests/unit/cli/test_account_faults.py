@@ -53,6 +53,17 @@ def encrypt_assets(default: Mapping[str, str]) -> None:
     client("s3").put_bucket_encryption(Bucket=ASSETS, ServerSideEncryptionConfiguration=rules)
 
 
+def roles(managed: int, *, inline: int = 1) -> dict[str, Any]:
+    """A role with a number of managed policies of its stack, one of AWS, and two inline policies that have
+    about this number of characters each."""
+    document = {"Version": "2012-10-17", "Statement": [{"Sid": "x" * inline}]}
+    attached: dict[str, Any] = {"PolicyDocument": document, "Roles": [{"Ref": "Role"}]}
+    own = resource("AWS::IAM::Role", ManagedPolicyArns=["arn:aws:iam::aws:policy/A"], Policies=[attached])
+    policy = resource("AWS::IAM::ManagedPolicy", **attached)
+    policies = {f"Managed{number}": policy for number in range(managed)}
+    return {"Role": own, "Inline": resource("AWS::IAM::Policy", **attached), **policies}
+
+
 def templates(image: str) -> dict[str, Any]:
     """What matters to the checks of a tenant with its own network, six tasks of 2 vCPU and two endpoints."""
     endpoints = {
@@ -108,9 +119,13 @@ class Account:
         self.certificate: Mapping[str, Any] = CERTIFICATE
         self.functions = 1000
         self.pusher = "role/knowledge-owner-pharmacy"
+        self.roles = roles(1)
+        self.iam = {"Roles": 40, "RolesQuota": 1000, "Policies": 0, "PoliciesQuota": 1500}
+        self.iam |= {"AttachedPoliciesPerRoleQuota": 10, "RolePolicySizeQuota": 10240}
         planned.answers |= {
             "ListServiceQuotas": self._listed_quotas,
             "ListAWSDefaultServiceQuotas": {"Quotas": []},
+            "GetAccountSummary": lambda _: {"SummaryMap": self.iam},
             "GetAccountSettings": lambda _: {"AccountLimit": {"ConcurrentExecutions": self.functions}},
             "DescribeCertificate": lambda _: {"Certificate": self.certificate},
             "DescribeVpcEndpointServices": self._services,
@@ -194,7 +209,7 @@ class Account:
             tenant=tenant,
             place=tenant.deployment,
             tenant_file=file,
-            templates=templates(self.image),
+            templates={**templates(self.image), "Roles": {"Resources": self.roles}},
         )
         checks = DeploymentChecks(
             account=account, stage=self.folder, root=self.folder, configuration_of=lambda _: {}
@@ -347,6 +362,28 @@ FAULTS = {
     "a trail that takes no more": Fault(
         "trails", lambda a: a.trail_of(*map(str, range(498))), "fail", "with 499 of 500 values, does not"
     ),
+    "roles of others": Fault(
+        "IAM",
+        lambda a: a.iam.update(Roles=1000),
+        "fail",
+        "takes 1000 roles; others use 1000, and",
+    ),
+    "policies of others": Fault(
+        "IAM", lambda a: a.iam.update(Policies=1500), "fail", "takes 1500 policies; others use 1500"
+    ),
+    "a role of too many policies": Fault(
+        "IAM",
+        lambda a: a.roles.update(roles(10)),
+        "fail",
+        "role Role has 11 managed policies, and IAM",
+    ),
+    "a role of too long policies": Fault(
+        "IAM",
+        lambda a: a.roles.update(roles(1, inline=5100)),
+        "fail",
+        "role Role has some 10298 characters inline",
+    ),
+    "no right to IAM's summary": Fault("IAM", denied("GetAccountSummary"), "unknown", "get_account_summary"),
     "few interface endpoints": Fault(
         "interface endpoints",
         quota("Interface VPC endpoints per VPC", 2),
@@ -459,6 +496,17 @@ def test_a_planted_fault_is_named_or_unknown_and_without_it_the_check_passes(
 def test_a_certificate_with_the_name_among_others_fits(account: Account, names: Mapping[str, Any]) -> None:
     account.certificate = {**CERTIFICATE, "DomainName": "x.net", **names}
     assert [each.kind for each in account.found("certificate")] == ["pass"]
+
+
+def test_iam_s_room_is_told_and_a_tenant_that_stands_is_not_counted_twice(account: Account) -> None:
+    account.iam |= {"Roles": 997}
+    (told,) = account.found("IAM")
+    assert told.said == "At least 2 more tenants of this size fit the account's IAM."
+    role = resource("AWS::IAM::Role", AssumeRolePolicyDocument=ANYONE)
+    body = json.dumps({"Resources": {"Role": role}})
+    client("cloudformation").create_stack(StackName="Roles", TemplateBody=body)
+    account.iam |= {"Roles": 1000}
+    assert [each.kind for each in account.found("IAM")] == ["pass"]
 
 
 def test_a_user_of_iam_may_push(account: Account) -> None:
