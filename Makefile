@@ -132,7 +132,7 @@ test-node: $(VENV)/dev.stamp $(FUNCTIONS) ## Whatever needs a real OpenSearch no
 	@$(PYTEST) $($@.tests) tests/contracts --node $(WAITING) $(ARGS)
 
 .PHONY: test-options
-test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=bedrock, desk, helpdesk, live, models_lab, office, openai, overview, panel, reply, shop, sources
+test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=bedrock, desk, helpdesk, live, mcp, models_lab, office, openai, overview, panel, reply, shop, sources
 	@$(PYTEST) $($@.tests)$(if $(filter command,$(origin T)),/$(T)) $(PARALLEL) $(ARGS)
 
 .PHONY: test-browser
@@ -287,6 +287,18 @@ build/openai-clients/stamp: $(VENV)/bootstrap.stamp requirements/openai_clients.
 	$(call fetched,$(BIN)/uv pip install --quiet --python build/openai-clients/bin/python --require-hashes -r requirements/openai_clients.txt,clients of OpenAI's API)
 	@touch $@
 
+MCP_NODE := tests/mcp_clients/node_modules/.package-lock.json
+$(MCP_NODE): tests/mcp_clients/package.json tests/mcp_clients/package-lock.json | $(VENV)/bootstrap.stamp
+	@echo "· the TypeScript SDK of the Model Context Protocol, for tests alone (29 MB)"
+	$(call fetched,PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix tests/mcp_clients --loglevel error --fetch-retries 1 --no-audit --no-fund --ignore-scripts >/dev/null,packages of Node)
+	@touch $@
+
+build/mcp-clients/stamp: $(VENV)/bootstrap.stamp requirements/mcp_clients.txt $(MCP_NODE)
+	@echo "· clients of the Model Context Protocol, in an environment of their own"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/mcp-clients
+	$(call fetched,$(BIN)/uv pip install --quiet --python build/mcp-clients/bin/python --require-hashes -r requirements/mcp_clients.txt,clients of the Model Context Protocol)
+	@touch $@
+
 build/awscli/stamp: $(VENV)/bootstrap.stamp requirements/awscli.txt
 	@echo "· AWS's command line, in an environment of its own"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/awscli
@@ -309,7 +321,7 @@ build/audit/stamp: $(VENV)/bootstrap.stamp requirements/audit.txt
 
 .PHONY: advisories
 advisories: build/audit/stamp ## Known advisories of each lock, of Python and Node (asks PyPI's and npm's services; ARGS="--ignore-vuln ID" accepts one)
-	@for lock in requirements/{client,service,worker,model,functions,probe,learning,lambda,corpus,cdk,local,dev,openai_clients,peers,engine}.txt {containers/training_job,model_artifacts}/requirements.txt; do \
+	@for lock in requirements/{client,service,worker,model,functions,probe,learning,lambda,corpus,cdk,local,dev,mcp_clients,openai_clients,peers,engine}.txt {containers/training_job,model_artifacts}/requirements.txt; do \
 		echo "· $$lock"; build/audit/bin/pip-audit --require-hashes --disable-pip --progress-spinner off --requirement $$lock $(ARGS); done
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm audit --package-lock-only
 
@@ -392,6 +404,7 @@ lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Py
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra $$extra -o requirements/$$extra.txt; done
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra local --extra corpus --extra cdk --group dev -o requirements/dev.txt
 	@printf 'openai\nlangchain-openai\npydantic-ai-slim[openai]\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/openai_clients.txt
+	@echo 'langchain-mcp-adapters' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/mcp_clients.txt
 	@printf 'haystack-ai\nllama-index-core\nllama-index-llms-openai-like\nllama-index-retrievers-bm25\nlangchain-openai\nrank-bm25\nstarlette\nuvicorn[standard]\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/peers.txt
 	@printf 'ministack==1.5.33\ncryptography\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-header - -o requirements/engine.txt
 	@echo 'pyspark==3.5.9' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/spark.txt

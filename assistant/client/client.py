@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from assistant.answer.events import AnswerEvent
 from assistant.client.connection import (
@@ -33,6 +33,10 @@ from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.service import wire
 
 Body = TypeVar("Body", bound=BaseModel)
+
+
+class _JsonObject(RootModel[dict[str, Any]]):
+    """A body that is not ours."""
 
 
 class AssistantClient:
@@ -154,6 +158,11 @@ class AssistantClient:
         """Return a page of who saw a document or what an agent saw; pass ``next_after`` for the next."""
         asked_for = {"document_id": document_id, "agent": agent, "since": since, "until": until}
         return await self.get(wire.AuditPage, "/v1/audit", **asked_for, after=after, limit=limit)
+
+    async def send_message(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the response to a request of the Model Context Protocol. It is not repeated, since
+        a repeat could ask a second time."""
+        return (await self._whole(_JsonObject, "/v1/mcp", message)).root
 
     async def _whole(
         self, model: type[Body], path: str, body: Any, *, key: Mapping[str, str] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -76,7 +76,7 @@ class Said:
 @asynccontextmanager
 async def attacked_service(folder: Path, *, mode: Mode) -> AsyncIterator[RunningService]:
     """Two tenants, each with a secret; the model of both writes answers in the mode ``written``."""
-    scene = Scene()
+    scene = Scene(more_of_tenants="[mcp]\nserved = true\n")
     async with AsyncExitStack() as stack:
         sagemaker = await stack.enter_async_context(sagemaker_socket())
         jwks_url = await stack.enter_async_context(published_keys([EC_KEY]))
@@ -159,7 +159,7 @@ async def bring_case(service: RunningService, given: Mapping[str, Any], *, folde
 
 
 async def ask_each_way(service: RunningService, question: str, **body: Any) -> list[Said]:
-    """Ask whole and streamed, here and in the form of a chat, and read the record."""
+    """Ask whole and streamed, here, in the form of a chat and by tools, and read the record."""
     asked = {"question": question} | body
     chat = {"model": "default", "messages": [{"role": "user", "content": question}]} | body
     whole = await send(service, "POST", "/v1/answers", body=asked)
@@ -167,9 +167,24 @@ async def ask_each_way(service: RunningService, question: str, **body: Any) -> l
     said.append(await send(service, "POST", "/v1/answers", body=asked, stream=True))
     said.append(await send(service, "POST", "/v1/chat/completions", body=chat))
     said.append(await send(service, "POST", "/v1/chat/completions", body=chat | {"stream": True}))
+    said.append(await use_tool(service, "answer", asked, urls=whole.urls))
+    said.append(await use_tool(service, "search", {"query": question} | body, urls=whole.urls))
     if whole.status == 200:
         answer_id = orjson.loads(whole.body)["answer_id"]
         said.append(await send(service, "GET", f"/v1/answers/{answer_id}"))
+    return said
+
+
+async def use_tool(
+    service: RunningService, name: str, arguments: Mapping[str, Any], *, urls: Collection[str] = ()
+) -> Said:
+    """Use a tool by the Model Context Protocol. ``urls``: addresses of listed sources."""
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+    said = await send(
+        service, "POST", "/v1/mcp", body=call | {"params": {"name": name, "arguments": arguments}}
+    )
+    said.markdown += [part["text"] for part in orjson.loads(said.body)["result"]["content"]]
+    said.urls.update(urls)
     return said
 
 
@@ -187,6 +202,7 @@ async def send(
     who = service.headers(roles=roles, accept="text/event-stream" if stream else "application/json")
     sent = {"accept": who["accept"]} if anonymous else who
     content = None if body is None else orjson.dumps(body)
+    sent |= {} if body is None else {"content-type": "application/json"}
     response = await service.client.request(method, path, content=content, headers=sent | dict(headers or {}))
     lines = "\n".join(f"{name}: {value}" for name, value in response.headers.multi_items())
     said = Said(response.status_code, lines, response.text)

@@ -28,6 +28,7 @@ from tests.attacks.scene import (
     bring_case,
     logged,
     send,
+    use_tool,
 )
 from tests.fakes.running_service import RunningService
 
@@ -108,6 +109,7 @@ async def test_a_document_reveals_nothing_and_stays_text(
         if document_id is not None:  # ranked below another document it would not be quoted
             only = {"filters": {"document_id": [document_id]}}
             said += await ask_each_way(fresh_service, given["question"], **only)
+            said.append(await use_tool(fresh_service, "open_document", {"document_id": document_id}))
     assert said[0].status == 200, said[0].body
     judge(case, fresh_service, said, log, own=given["question"])
 

@@ -23,6 +23,7 @@ LIFTED = (
     "desk",
     "helpdesk",
     "live",
+    "mcp",
     "models_lab",
     "office",
     "openai",
