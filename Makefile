@@ -344,6 +344,12 @@ build/go/stamp: requirements/go/go.mod requirements/go/go.sum
 .PHONY: cosign
 cosign: build/go/stamp ## Build cosign, which signs and verifies images, into build/go/bin (needs Go 1.26)
 
+USD ?= 15
+.PHONY: prove
+prove: T := sandbox
+prove: $(VENV)/local.stamp $(FUNCTIONS) node_modules/.package-lock.json ##* Show what only an account shows, in a sandbox that it makes and deletes (T=sandbox; USD=15: never more)
+	@$(WITH_NODE) $(BIN)/assistant aws prove --tenant '$(T)' --most-usd '$(USD)'
+
 # --- upgrade ----------------------------------------------------------------------------------------------
 RELEASE_BEFORE := 22398e3b
 build/release-before/stamp: $(VENV)/dev.stamp

@@ -20,6 +20,7 @@ from werkzeug.wrappers import Response
 
 _SERVICES = {
     "es": "opensearch",
+    "monitoring": "cloudwatch",
     "elasticloadbalancing": "elbv2",
     "servicequotas": "service-quotas",
     "states": "stepfunctions",

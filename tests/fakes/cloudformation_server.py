@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def patch_moto() -> None:
     _let_parameters_have_tags()
     _let_updates_heed_conditions()
     _let_deletion_policies_hold()
+    _let_stacks_be_deleted()
     _let_buckets_without_a_name_be_updated()
     _let_functions_with_layers_be_updated()
     _let_roles_with_policies_be_deleted()
@@ -319,6 +321,19 @@ def _let_deletion_policies_hold() -> None:
             delete(self, parsed_resource, resource_json)
 
     parsing.ResourceMap._delete_resource = delete_resource
+
+
+def _let_stacks_be_deleted() -> None:
+    """What moto cannot delete is forgotten with its stack. What resists is in ``leaving_account.py``."""
+    from moto.cloudformation import parsing
+
+    delete = parsing.ResourceMap.delete
+
+    def delete_all(self: Any) -> None:
+        with suppress(Exception):
+            delete(self)
+
+    parsing.ResourceMap.delete = delete_all
 
 
 def _let_buckets_without_a_name_be_updated() -> None:

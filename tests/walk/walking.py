@@ -52,7 +52,7 @@ class Walk:
             | dict(variables or {}),
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1200,
             check=False,
         )
         assert done.returncode == status, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}" + log_of(
@@ -124,7 +124,7 @@ def copy_repository(clone: Path) -> None:
     command = clone / "node_modules/.bin/cdk"
     # The emulator has no change sets. Nobody is there to approve, also where a page does not say so.
     command.write_text(
-        '#!/bin/bash\n[ "$1" != deploy ] || set -- "$@" --method=direct\n'
+        '#!/bin/bash\n[[ "$1" != deploy || " $* " == *" --method="* ]] || set -- "$@" --method=direct\n'
         '[[ "$1" != deploy || " $* " == *" --require-approval "* ]] || set -- "$@" --require-approval=never\n'
         f'exec {ROOT}/node_modules/.bin/cdk "$@"\n'
     )

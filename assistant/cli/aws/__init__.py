@@ -26,6 +26,7 @@ from assistant.cli.aws.deploying import (
 from assistant.cli.aws.destroying import Destruction, run_cdk
 from assistant.cli.aws.doctor import checked, token_findings, writer_findings
 from assistant.cli.aws.power import PowerCommand
+from assistant.cli.aws.proving import prove
 from assistant.cli.aws.restoring import Rehearsal
 from assistant.cli.aws.templates import DEPLOY_LIMIT_S, cdk_call
 from assistant.cli.aws.verifying import audit, receipt
@@ -41,6 +42,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(audit, name="audit")
 app.add_typer(receipt, name="receipt")
 app.command()(cost)
+app.command()(prove)
 ShowPlan = Annotated[bool, Option("--plan", help="Show what would change; change nothing.")]
 Require = Annotated[bool, Option("--require", help="Fail also where a check could not be asked.")]
 Accept = Annotated[
