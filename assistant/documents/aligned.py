@@ -14,14 +14,23 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, pairwise, product, zip_longest
 from operator import itemgetter
 
 from assistant.documents.page import Block, Cell, Paragraph, Run, Table, all_runs, text_of
-from assistant.documents.tables import Region, are_alike, finished, is_number, is_value, read_band, text_row
+from assistant.documents.tables import (
+    Region,
+    are_alike,
+    finished,
+    is_number,
+    is_value,
+    read_band,
+    table_blocks,
+    text_row,
+)
 
 _BORDER = re.compile(r"\A\s*\+(?:[-=:]+\+)+\s*")
 """A line between rows of a grid: "+-----+-----+", below the names "+=====+=====+"."""
@@ -51,8 +60,9 @@ _TEXT = re.compile(
 )
 """A text of a line: words with one blank between them, or one that is drawn: "--- Saturday ---"."""
 _WIDE = re.compile(r"(?<=\S) {2,}(?=\S)")
-_GAP = re.compile(r"\S(?: {3,}|\t)\s*\S")
+GAP = re.compile(r"\S(?: {3,}|\t)\s*\S")
 """What a reader sees as a gap between columns."""
+_WORD = re.compile(r"[^\W_]+")
 _DIGIT = re.compile(r"\d")
 _FEWEST_LINES = 3
 """Fewer lines with gaps may be an accident."""
@@ -73,21 +83,29 @@ _Span = tuple[int, int]
 
 def has_gaps(text: str) -> bool:
     """Return whether lines of a text look like columns."""
-    return sum(_GAP.search(line) is not None for line in text.split("\n")) > 1
+    return sum(GAP.search(line) is not None for line in text.split("\n")) > 1
 
 
 def aligned_blocks(lines: Sequence[str]) -> list[Block]:
-    """Return the tables that the lines are; none for other text."""
+    """Return the tables that the lines are; none for other text, and where a word would be lost."""
     lines = _without_leaders(lines)
+    made = _tables_of(lines)
+    kept = {word for runs in all_runs(made) for word in _WORD.findall(text_of(runs))}
+    return made if kept.issuperset(_WORD.findall("\n".join(lines))) else []
+
+
+def _tables_of(lines: Sequence[str]) -> list[Block]:
     for tabs in _TABS:
         if tables := _delimited(lines, tabs, fewest=1):
             return tables
     lines = [line.expandtabs() for line in lines]
     borders = [at for at, line in enumerate(lines) if _BORDER.fullmatch(line)]
-    if len(borders) > 1 and borders[0] == 0:
-        return _grid_blocks(lines, borders)
+    if len(borders) > 1:
+        return [*_lines_apart(lines[: borders[0]]), *_grid_blocks(lines[borders[0] :])]
     stroke = next((at for at, line in enumerate(lines) if _RULE.fullmatch(line)), 0)
-    lines = [line.replace("|", " ").rstrip() for line in lines if not _RULE.fullmatch(line)]
+    lines = [
+        line.replace("|", " ").rstrip() for line in lines if line.strip(" |") and not _RULE.fullmatch(line)
+    ]
     wide = [line for line in lines if _is_wide(line)]
     if len(wide) < _FEWEST_LINES or 2 * len(wide) < len(lines) or max(map(len, wide)) > _WIDEST_LINE:
         return []
@@ -224,14 +242,20 @@ def _tables(
     return finished(regions)
 
 
-def _grid_blocks(lines: Sequence[str], borders: Sequence[int]) -> list[Block]:
-    """Return the table of a grid, and the text below it. A cell ends at a border; text in a place without a
-    bar goes on in the next column. Where borders are around the names and all values alone, a line is a row,
-    unless it has one text."""
+def _lines_apart(lines: Sequence[str]) -> list[Block]:
+    """Return lines above or below a grid as a text."""
+    return [Paragraph((Run("\n".join(lines)),))] if lines else []
+
+
+def _grid_blocks(lines: Sequence[str]) -> list[Block]:
+    """Return the table of a grid, and the text below it. A cell ends at a border; one without a bar in it is
+    across the columns there. Where borders are around the names and all values alone, a line is a row, unless
+    it has one text."""
+    borders = [at for at, line in enumerate(lines) if _BORDER.fullmatch(line)]
     corners = sorted({at for border in borders for at, sign in enumerate(lines[border]) if sign == "+"})
     ends = [at for at in corners if at - 1 not in corners]
     is_list = len(borders) == _FEWEST_LINES and "=" not in lines[borders[1]]
-    cells, tops = dict[tuple[int, int], list[str]](), [0] * len(ends)
+    cells, tops = defaultdict[int, dict[range, str]](dict), [0] * len(ends)
     count = head = 0
     for at, line in enumerate(lines[: borders[-1]]):
         bars = _bars(line, ends)
@@ -244,14 +268,22 @@ def _grid_blocks(lines: Sequence[str], borders: Sequence[int]) -> list[Block]:
             if is_stroke or is_row:
                 tops[number:end] = [count] * (end - number)
             if not is_stroke:
-                cells.setdefault((tops[number], number), []).append(part)
-    rows = [
-        [" ".join(" ".join(cells.get((row, column), ())).split()) for column in range(len(ends) - 1)]
-        for row in range(1, count + 1)
-    ]
-    rest = "\n".join(lines[borders[-1] + 1 :])
-    after: list[Block] = [Paragraph((Run(rest),))] if rest else []
-    return [*_tables(rows, len(rows[0]), declared=head), *after]
+                places, row = range(number, end), cells[tops[number]]
+                row[places] = f"{row.get(places, '')} {part}"
+    rows = [[*_grid_row(cells[row], len(ends) - 1)] for row in range(1, count + 1)]
+    return [*table_blocks(rows, header_rows=head), *_lines_apart(lines[borders[-1] + 1 :])]
+
+
+def _grid_row(texts: Mapping[range, str], width: int) -> Iterator[Cell]:
+    """Yield the cells of a row. ``texts``: by the columns that each is across."""
+    at = 0
+    while at < width:
+        here = [places for places in texts if places.start == at]
+        ends = [places.stop for places in here] + [places.start for places in texts if places.start > at]
+        text = " ".join(" ".join(texts[places] for places in here).split())
+        end = min(ends) if here else at + 1
+        yield Cell(tuple(_lines_apart(text and [text])), columns=end - at)
+        at = end
 
 
 def _bars(line: str, ends: Sequence[int]) -> list[tuple[int, int]]:
@@ -353,7 +385,8 @@ def _is_gap(line: str, left: int, right: int) -> bool:
 
 def _cells(lines: Sequence[str], columns: Sequence[_Span]) -> list[list[str]]:
     """Return the texts of each row. A text that is indented below another one goes on with it, or is a part
-    of what it names: "Kayak", "  with sail" is "Kayak with sail"."""
+    of what it names: "Kayak", "  with sail" is "Kayak with sail". A code that stands below another one
+    has the words before that: "Hall A1", "     A2" is "Hall A2"."""
     begins = [0, *(left for left, _ in columns[1:])]
     ends = [*begins[1:], max(map(len, lines))]
     cut = [[line[begin:end] for begin, end in zip(begins, ends, strict=True)] for line in lines]
@@ -365,11 +398,11 @@ def _cells(lines: Sequence[str], columns: Sequence[_Span]) -> list[list[str]]:
     indents = list[int]()
     for column in zip(*cut, strict=True):
         starts = [len(text) - len(text.lstrip()) for text in column if text.strip()]
-        indent, count = Counter(starts).most_common(1)[0]
+        indent, count = next(iter(Counter(starts).most_common(1)), (0, 0))
         indents.append(indent if 2 * count > len(starts) else _WIDEST_LINE)  # else no text is indented
     rows, above = list[list[str]](), [""] * len(columns)
-    for row in cut:
-        texts = [" ".join(text.split()) for text in row]
+    for before, row in pairwise([[""] * len(columns), *cut]):
+        texts = [" ".join((_words_before(*pair) + pair[1]).split()) for pair in zip(before, row, strict=True)]
         filled = [at for at, text in enumerate(texts) if text]
         indented = [
             at
@@ -385,6 +418,16 @@ def _cells(lines: Sequence[str], columns: Sequence[_Span]) -> list[list[str]]:
         rows.append([f"{above[at]} {text}" if at in indented else text for at, text in enumerate(texts)])
         above = [text if at in filled and at not in indented else above[at] for at, text in enumerate(texts)]
     return rows
+
+
+def _words_before(above: str, text: str) -> str:
+    """Return the words of the text above up to the one that a code such as "A2" stands below, if both are of
+    one kind."""
+    code = text.lstrip()
+    at = len(text) - len(code)
+    is_below_word = above[:at].strip() and above[at - 1 : at] == " " and code[:1].isalpha()
+    is_code = is_below_word and _DIGIT.search(code) and are_alike([above[at:].strip()], [code.strip()])
+    return above[:at] if is_code else ""
 
 
 def _sides(rows: Sequence[Sequence[str]], width: int) -> Iterator[_Span]:
@@ -415,7 +458,7 @@ def _names(lines: Sequence[str], stroke: int) -> tuple[int, int, list[str]]:
         begin = end
         while begin and end - begin < _MOST_NAMES and _may_name(lines[begin - 1], columns):
             begin -= 1
-        if len(columns) < 2 or begin > first or len(body) < max(2, end - begin):
+        if len(columns) < 2 or begin > first or begin == end or len(body) < max(2, end - begin):
             continue
         rows, names = _cells(body, columns), _names_above(lines[begin:end], columns)
         values = [[row[at] for row in rows if row[at]] for at in range(len(columns))]

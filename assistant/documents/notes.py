@@ -16,7 +16,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, compress, pairwise
+from itertools import accumulate, compress, pairwise, zip_longest
 
 from assistant.documents.page import (
     Block,
@@ -43,19 +43,19 @@ _PARENTHESES = r"\((?:\d{1,2}|[A-Za-z]|[ivx]{2,4}|\*{1,3})\)"
 _HALF = r"(?:\d{1,2}|[a-z])\)"
 _CODE = r"[A-Z]{1,2}\d{1,2}"
 _BEGIN = re.compile(
-    rf"(?P<apart>\A\s*|\n[^\S\n]*|(?<=\s\s))?(?<!\S)(?:(?P<sign>{_STARS}|{_SMALL})(?=\s|\Z)"
+    rf"(?P<apart>\A\s*|\n[^\S\n]*|(?<=\s\s))?(?<!\S)(?:(?P<sign>{_STARS}|{_SMALL}|\+)(?=\s|\Z)"
     rf"|(?P<other>{_BRACKETS}|{_PARENTHESES}|{_HALF}|{_CODE})(?=[\s:]|\Z))"
     rf"|(?:\A\s*|\n[^\S\n]*)(?P<joined>{_STARS}|{_SMALL})(?=[\w(])(?![^*\n]*\*)"
 )
 """What may be the mark at the begin of a note; ``apart``: it begins a text or line, or two blanks are before
 it; ``joined``: so, and no blank is after it."""
 _REFERENCE = re.compile(
-    rf"(?P<mark>{_BRACKETS}|(?<=[^\s*(])(?:{_STARS})(?![\w*])|(?<=[^\S\n])(?:{_STARS})(?=\s?(?:\Z|[\n,;.:|)]))"
+    rf"(?P<mark>{_BRACKETS}|(?<=[^\s*(])(?:{_STARS})(?![\w*])|(?<=[^\S\n])(?:{_STARS}|\+)(?=\s?(?:\Z|[\n,;.:|)]))"
     rf"|(?<!10)(?<![\W\d_cdkmµ]m)(?<!\n){_SMALL}(?!\w)"
     rf"|(?<=[^\S\n]){_PARENTHESES}(?=[^\S\n]?(?:\Z|[\n,;|/])))|(?<=[\s:,(])(?P<of_cell>{_HALF}|{_CODE})\)?\Z"
 )
 """A mark behind a word or value, and no exponent ("10³", "m²"). ``of_cell``: one that ends a cell."""
-_MAY_REFER = re.compile(r"[\[*†‡§¶¹²³⁰⁴-⁹)]|[A-Z]\d{1,2}\Z")
+_MAY_REFER = re.compile(r"[\[*+†‡§¶¹²³⁰⁴-⁹)]|[A-Z]\d{1,2}\Z")
 _IS_LEGEND = re.compile(r"\A\S{1,3} ?[=:]")
 _CLOSED = (". ", "! ", "? ", "; ")
 _EMPHASIS = re.compile(r"(?<!\S)(\*{1,3})(?=[^\s*])[^*\n]*\1")
@@ -352,7 +352,8 @@ def _references(runs: Sequence[Run], notes: Collection[str], *, is_cell: bool = 
 
 
 def _with_row_notes(table: Table, notes: Mapping[str, Block]) -> Table:
-    """Return the table with the notes of each row in a cell at its end, which has no name."""
+    """Return the table with the notes of each row, and of the names of its texts, in a cell at its end, which
+    has no name."""
     grid = grid_of(table.rows)
     width = max(map(len, grid), default=0)
     marks = {
@@ -363,7 +364,10 @@ def _with_row_notes(table: Table, notes: Mapping[str, Block]) -> Table:
     }
     rows = list[tuple[Cell, ...]]()
     for number, (row, line) in enumerate(zip(table.rows, grid, strict=True)):
-        own = dict.fromkeys(mark for cell in line if cell for mark in marks[id(cell)])
+        named = [
+            cells for cells in zip_longest(*grid[: table.header_rows], line) if cells[-1] and cells[-1].blocks
+        ]
+        own = dict.fromkeys(mark for cells in named for cell in cells if cell for mark in marks[id(cell)])
         texts = tuple(notes[mark] for mark in own if _is_short(notes[mark]))
         if len(row) == 1 and row[0].columns == width > 1:
             rows.append((replace(row[0], columns=width + 1),))

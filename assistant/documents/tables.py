@@ -70,7 +70,7 @@ _MOST_TITLE_LINES = 4
 """Rows of titles and dates above the names of a file of separated values."""
 _FEWEST_AROUND = 2
 """Rows above and below one that shall name the columns of those below."""
-_NOTE_WORDS = 6
+NOTE_WORDS = 6
 """A text alone in its row with at least this many words is a note, not a value of the first column."""
 
 
@@ -209,12 +209,14 @@ class Region:
         return self.across.get(row.number) is False
 
     def groups(self) -> list[list[Row]]:
-        """Return the rows of values below each title, from the last one that is on a page before."""
+        """Return the rows of values below each title or empty row, from the last one that is on a page
+        before."""
         groups: list[list[Row]] = [[]]
-        for row in self.rows[max(0, self.written - 1) :]:
-            if self.across.get(row.number):
+        rows = self.rows[max(0, self.written - 1) :]
+        for above, row in pairwise((*rows[:1], *rows)):
+            if self.across.get(row.number) or row.number > above.number + 1:
                 groups.append([])
-            elif row.number not in self.across and row.texts:
+            if row.number not in self.across and row.texts:
                 groups[-1].append(row)
         return [*filter(None, groups)]
 
@@ -444,7 +446,7 @@ class _Band:
         if not above or above[0].alone() is None or not _is_long(above[0]):
             return False
         words = [len(text.split()) for text in _below([*table.values(), row], table.columns[0])]
-        is_long = len(words) > 1 and max(words[:-1]) < _NOTE_WORDS <= words[-1]
+        is_long = len(words) > 1 and max(words[:-1]) < NOTE_WORDS <= words[-1]
         return is_long and 2 * len(row.texts) < len(table.columns)
 
     def _take_alone(self, table: Region, at: int) -> None:
@@ -507,16 +509,19 @@ class _Band:
         names, before = table.header[0].texts if table.header else {}, self._rows[at - 1]
         if row.texts == names:
             return True
-        is_again = bool(names) and _is_again(row, table.header, first)
         is_shown = row.is_named() and not rest[1].is_named() and (is_after_title or not before.is_named())
         has_other_width = row.width != before.width and row.width == rest[1].width
         is_other = has_other_width or not table.filled.issuperset(row.texts)
         is_below = is_after_title or bool(self._titles)
         is_titled = bool(table.captions) and is_below
         is_plain = not (table.header and table.header[0].is_named()) and (is_other or is_titled)
-        is_plain = (
-            _has_contrast(row, rest[1:2]) or (not table.header and _divides(rest, self._columns))
-        ) and (is_plain or _is_turn(row, table.values(), rest[1:], is_below_title=is_below))
+        has_contrast = _has_contrast(row, rest[1:2])
+        is_repeated = has_contrast and any(names.get(column) == text for column, text in row.texts.items())
+        is_again = bool(names) and (is_repeated or _is_again(row, table.header, first))
+        has_contrast |= is_below and _is_capital(row, rest[1:])
+        is_plain = (has_contrast or (not table.header and _divides(rest, self._columns))) and (
+            is_plain or _is_turn(row, table.values(), rest[1:], is_below_title=is_below)
+        )
         if not (is_again or is_shown or is_plain):
             return False
         others = [*table.values(), *rest[1:]]
@@ -547,7 +552,7 @@ def _is_across(row: Row, columns: Sequence[int]) -> bool:
 
 
 def _is_long(row: Row) -> bool:
-    return len(row.text.split()) >= _NOTE_WORDS
+    return len(row.text.split()) >= NOTE_WORDS
 
 
 # Names of columns
@@ -583,13 +588,15 @@ def _divides(rows: Sequence[Row], columns: Sequence[int]) -> bool:
     It has a text below each part of a name that spans columns, or that stands left of columns without one:
     "Club | Fee | " over " | 2030 | 2031". Below other names it has units, "Drug | Dose" over " | mg", or
     the same name. The first column may have its name in the second row alone, " | Fee | " over "Club | New |
-    Old"; above it is a title where the names have the same parts, or where it has a date.
+    Old"; above it is a title where the names have the same parts, or where it has a date. A row of one text
+    is a title where it is across all columns, or other such rows follow.
     """
     if len(rows) < 3 or not rows[1].texts:
         return False
     above, row, values = rows[0], rows[1], [each for each in rows[2:] if each.alone() is None]
     first = columns[0]
-    if not values or first not in values[0].cells:
+    is_title = row.alone() is not None and (len(values) < len(rows) - 2 or _is_across(row, columns))
+    if not values or first not in values[0].cells or is_title:
         return False
     name, parts = first, dict[int, list[int]]()
     for column in columns:
@@ -769,6 +776,15 @@ def _has_contrast(row: Row, below: Sequence[Row]) -> bool:
         if is_of_numbers and any(all(kind in kinds for kinds in amounts) for kind in amounts[0]):
             return True
     return False
+
+
+def _is_capital(row: Row, below: Sequence[Row]) -> bool:
+    """Return whether all texts of a row begin with a capital, and only first ones of the rows below do."""
+    values = [each.texts for each in takewhile(lambda each: each.alone() is None, below)]
+    others = [text for texts in values for column, text in texts.items() if column != min(row.texts)]
+    return all(text[0].isupper() for text in row.texts.values()) and not any(
+        text[0].isupper() for text in others
+    )
 
 
 def _is_list_of_codes(rows: Sequence[Row], column: int) -> bool:
@@ -1042,7 +1058,7 @@ def table_blocks(
     below = [block for row in rows for cell in row for block in cell.blocks]
     if not below or (header_rows < 1 and all(sum(map(_has_text, row)) < 2 for row in rows)):
         return below
-    begin = sum(len(region.rows) for region in regions)
+    begin = max((row.number for region in regions for row in region.rows), default=0)
     read_band(_grid_rows(rows, begin), regions, declared=header_rows, names_expected=names_expected)
     if any(isinstance(block, Table) for block in below) and not any(region.header for region in regions):
         return below
@@ -1054,7 +1070,8 @@ def _has_text(cell: Cell) -> bool:
 
 
 def _grid_rows(rows: Sequence[Sequence[Cell]], begin: int) -> list[Row]:
-    """Return the rows of a table of a document. ``begin``: rows of it on pages before."""
+    """Return the rows of a table of a document. ``begin``: number of the last one on a page
+    before."""
     made = list[Row]()
     seen = set[int]()
     for number, line in enumerate(grid_of(rows), start=begin + 1):

@@ -376,7 +376,7 @@ class SentenceSplitter:
 def _is_initial(before: str) -> bool:
     """Return whether a text ends in an initial, "by K", ", N" or "Dr. K", and not in a letter that names a
     thing, "plan B", or ends a list, "II, IV or V"."""
-    second, last, initial = ["", "", *before.split()][-3:]
+    second, last, initial = ["", "", "", *before.split()][-3:]
     if initial[:1] in "([" and initial[1:].isupper():
         return len(initial) == 2
     second = second.rstrip(",")

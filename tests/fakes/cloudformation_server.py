@@ -324,14 +324,19 @@ def _let_deletion_policies_hold() -> None:
 
 
 def _let_stacks_be_deleted() -> None:
-    """What moto cannot delete is forgotten with its stack. What resists is in ``leaving_account.py``."""
+    """What moto cannot delete is forgotten with its stack. What resists is in ``leaving_account.py``.
+
+    The record of a deleted stack keeps its resources: moto makes them anew when they are listed.
+    """
     from moto.cloudformation import parsing
 
     delete = parsing.ResourceMap.delete
 
     def delete_all(self: Any) -> None:
+        recorded = dict(self._parsed_resources)
         with suppress(Exception):
             delete(self)
+        self._parsed_resources |= recorded
 
     parsing.ResourceMap.delete = delete_all
 

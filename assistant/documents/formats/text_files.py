@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from html.entities import html5
 from itertools import islice, pairwise, zip_longest
 
-from assistant.documents.aligned import ITEM, delimited_blocks, text_parts
+from assistant.documents.aligned import GAP, ITEM, delimited_blocks, text_parts
 from assistant.documents.formats.regions import region_blocks
 from assistant.documents.page import (
     Block,
@@ -167,6 +167,12 @@ def _strange_share(text: str) -> float:
 
 # Plain text
 
+_NARROWEST = 40
+"""Characters: the narrowest width at which lines may have been wrapped."""
+_ENDS = (".", "!", "?", ":", ";")
+_MARKED = re.compile(r"\s*(?:[^\w\s(\"']|\w{1,3}[.)]\s|\w{1,20}:\s)")
+"""The begin of an item, a field ("to: "), or of another line with a mark."""
+
 
 def convert_txt(raw: bytes) -> Page:
     """Return plain text; its first line is the title. Raises DocumentInvalidError."""
@@ -182,8 +188,27 @@ def text_blocks(text: str) -> tuple[Block, ...]:
     for part, tables in text_parts(text.replace("\r\n", "\n").replace("\r", "\n")):
         lines = part.split("\n")
         has_items = any(map(ITEM.match, lines))
-        blocks += tables or delimited_blocks(lines) or [Paragraph(plain(part), is_plain=has_items)]
+        paragraph = Paragraph(plain(_unwrapped(lines)), is_plain=has_items)
+        blocks += tables or delimited_blocks(lines) or [paragraph]
     return tuple(blocks)
+
+
+def _unwrapped(lines: Sequence[str]) -> str:
+    """Return lines as a text in which a sentence has no line break.
+
+    A line goes on with the one above that ends in a comma; and where it begins with a small letter, as the
+    first line does not, with one that has no end and no room for its first word.
+    """
+    text, width = lines[0], max(_NARROWEST, *map(len, lines))
+    is_small = lines[0].strip()[:1].islower()
+    for above, line in pairwise(lines):
+        shown = line.strip()
+        is_full = len(above) + len(shown.split(" ")[0]) >= width and not above.endswith(_ENDS)
+        goes_on = above.endswith(",") or (is_full and not is_small and shown[:1].islower())
+        is_apart = _MARKED.match(line) or above.isupper() or GAP.search(above) or GAP.search(line)
+        is_apart = is_apart or shown[:2] == above.strip()[:2]  # "o Coat", "o Hat"
+        text += f" {shown}" if goes_on and not is_apart else f"\n{line}"
+    return text
 
 
 # Separated values (CSV) by the standard library: any usual delimiter, and several tables in a file

@@ -65,20 +65,18 @@ def unmarked(marked: str) -> str:
     return _LINK_MARK.sub("", marked) if LINK_END in marked else marked
 
 
-def _with_address(link: re.Match[str]) -> str:
-    """Return a link with its address after its words, where they do not say it: "here
-    (https://forms.example)". Of an address within the documents the words alone."""
-    scheme = _SCHEME.match(link[1])
+def shown_address(link: str, words: str) -> str:
+    """Return what is shown behind the words of a link: its address where they do not say it, "
+    (https://forms.example)". Of an address within the documents nothing."""
+    scheme = _SCHEME.match(link)
     if scheme is None:
-        return link[0]
+        return ""
     is_on_web = scheme[0].lower().startswith("http")
-    address = link[1] if is_on_web else link[1][scheme.end() :].partition("?")[0]
-    words, told = (
-        "".join(_SCHEME.sub("", text).split()).casefold().rstrip("/") for text in (link[2], address)
-    )
+    address = link if is_on_web else link[scheme.end() :].partition("?")[0]
+    said, told = ("".join(_SCHEME.sub("", text).split()).casefold().rstrip("/") for text in (words, address))
     if scheme[0].lower() == "tel:":
-        words, told = _NO_DIGITS.sub("", words)[-_LOCAL_DIGITS:], _NO_DIGITS.sub("", told)[-_LOCAL_DIGITS:]
-    return link[0] if not link[2].strip() or told in words else f"{link[0]} ({address})"
+        said, told = _NO_DIGITS.sub("", said)[-_LOCAL_DIGITS:], _NO_DIGITS.sub("", told)[-_LOCAL_DIGITS:]
+    return "" if not words.strip() or told in said else f" ({address})"
 
 
 def read_links(marked: str, *, is_name: bool = False) -> tuple[str, list[Link]]:
@@ -90,7 +88,7 @@ def read_links(marked: str, *, is_name: bool = False) -> tuple[str, list[Link]]:
     """
     if LINK_END not in marked:
         return normalize(marked), []
-    marked = marked if is_name else _LINK.sub(_with_address, marked)
+    marked = marked if is_name else _LINK.sub(lambda link: link[0] + shown_address(link[1], link[2]), marked)
     text, links = normalize(unmarked(marked)), list[Link]()
     marked_at = text_at = 0  # ends of the previous link in each text
     for link in _LINK.finditer(marked):

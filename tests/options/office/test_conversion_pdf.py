@@ -402,6 +402,22 @@ def test_struck_words_of_an_annotation_are_left_out() -> None:
     assert text_of_file(raw).endswith("The fee is $70 a week.")
 
 
+def test_the_address_of_a_link_is_behind_its_words() -> None:
+    lines = ("The form HM-31 is", "over here. Or write", "to ask@x.example now.")
+    uri = "/Subtype /Link /A <</S /URI /URI (https://x.example/f/31)>>"
+    raw = pdf(
+        "".join(shown(60, 700 - 12 * at, line) for at, line in enumerate(lines)),
+        annotations=[
+            f"<<{uri} /Rect [140 697 170 711]>>",
+            f"<<{uri} /Rect [58 685 110 699]>>",
+            "<</Subtype /Link /A <</S /URI /URI (mailto:ask@x.example)>> /Rect [70 673 150 687]>>",
+        ],
+    )
+    assert text_of_file(raw).endswith(
+        "The form HM-31 is over here (https://x.example/f/31). Or write to ask@x.example now."
+    )
+
+
 def test_hidden_words_are_left_out_and_counted() -> None:
     parts = [
         shown(60, 700, "Fees are due at the visit."),
@@ -575,6 +591,28 @@ def test_names_in_two_near_lines_are_one_row() -> None:
     units_of = drawn(("Drug", "Dose", "Weight"), top=787) + drawn(("of dogs", "(mg)", "(kg)"), top=776)
     rows = rows_and_sections(PAGE_1 + units_of + drawn(*HALLS, top=758))
     assert next(iter(rows)) == "Drug of dogs: Hall A; Dose (mg): 4.50; Weight (kg): 32.00"
+
+
+def test_titles_as_far_apart_as_the_rows_are_rows_of_the_table() -> None:
+    def wide(*rows: Sequence[str] | str) -> str:
+        return "".join(drawn(row, top=790 - 30 * at) for at, row in enumerate(rows))
+
+    first = PAGE_1 + wide(NAMES, "#Old", *HALLS[:2], "#New", *HALLS[2:4])
+    assert [*rows_and_sections(first, wide(*HALLS[4:6], "#Open", HALLS[6]))] == [
+        "Old",
+        *(f"Old > {row}" for row in AS_NAMED[:2]),
+        "New",
+        *(f"New > {row}" for row in AS_NAMED[2:6]),
+        "Open",
+        f"Open > {AS_NAMED[6]}",
+    ]
+
+
+def test_a_line_below_a_note_that_ends_before_the_margin_is_no_part_of_it() -> None:
+    note = shown(60, 560, "(1) Ask at desk 3 on Mondays.") + shown(60, 548, "Draft: hall A 9.00.")
+    halls = [(f"{name} (1)" if name == "Hall B" else name, *rest) for name, *rest in HALLS]
+    rows = rows_and_sections(PAGE_1 + drawn(NAMES, *halls) + note)
+    assert "Room: Hall B (1); Hour: 9.50; Day: 243.00; (1) Ask at desk 3 on Mondays." in rows
 
 
 def test_a_heading_in_larger_letters_begins_another_table() -> None:

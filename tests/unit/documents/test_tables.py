@@ -259,6 +259,48 @@ def test_a_title_across_a_table_of_th_names_no_column() -> None:
     ]
 
 
+@pytest.mark.parametrize("across", ["<td colspan=3>Mill", "<td>Mill<td><td>"])
+def test_a_title_below_two_rows_of_names_is_no_third_one(across: str) -> None:
+    names = "<tr><td>Hall<td colspan=2>Fee<tr><td><td>day<td>late<tr>"
+    rows = f"<tr><td>1<td>45<td>30<tr>{across.replace('Mill', 'Pier')}<tr><td>2<td>40<td>25"
+    assert units(read_html(f"<table>{names}{across}{rows}</table>")) == [
+        "Mill",
+        "Mill > Hall: 1; Fee day: 45; Fee late: 30",
+        "Pier",
+        "Pier > Hall: 2; Fee day: 40; Fee late: 25",
+    ]
+
+
+def test_a_part_between_empty_rows_has_cells_as_above_of_its_own() -> None:
+    lines = [
+        "Code;Test;Kit;Fee",
+        "A1;Iron;Red;5.00",
+        ";;;",
+        ";Copy;;2.00",
+        ";;;",
+        "Late;Post;;1.00",
+        ";Web;;0.50",
+    ]
+    assert units(convert("a.csv", "\n".join(lines).encode())) == [
+        "Code: A1; Test: Iron; Kit: Red; Fee: 5.00",
+        "Test: Copy; Fee: 2.00",
+        "Code: Late; Test: Post; Fee: 1.00",
+        "Code: Late; Test: Web; Fee: 0.50",
+    ]
+
+
+def test_a_note_beside_a_table_is_no_column_of_it() -> None:
+    rows = [
+        "Item;Hall;Pier;;Counted 12/09",
+        "Cane;22;9;;Keep two",
+        *(f"Bag {size};{size};4;;" for size in "6789"),
+    ]
+    assert units(convert("a.csv", "\n".join(rows).encode()))[0::5] == [
+        "Item: Cane; Hall: 22; Pier: 9",
+        "Counted 12/09",
+    ]
+
+
 # Columns made of blanks
 
 BOATS = """\
@@ -267,6 +309,21 @@ Canoe            $8     $30      City bike     $4     $15
 Kayak            $9     $35      Mountain bike $6     $22
   with sail      $12    $44      Tandem        $8     $30
 """
+
+
+def test_a_code_below_another_one_has_the_words_before_that() -> None:
+    lines = [
+        "course     from   fee",
+        "Choir      5-7    12",
+        "Theory D1  12     1 800",
+        "       D2  14       910",
+    ]
+    assert units(convert("a.txt", "\n".join(lines).encode()))[1:] == [
+        "course: Theory D1; from: 12; fee: 1 800",
+        "course: Theory D2; from: 14; fee: 910",
+    ]
+
+
 WINGS = """\
      | North   South
 SIZE | wing    wing
@@ -447,6 +504,52 @@ def test_columns_that_cannot_be_told_apart_stay_lines_and_are_told() -> None:
     assert [loss.split(",")[0] for loss in lost(page)] == ["aligned columns are shown as lines"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a  b  1\n|    |    |\nc  d  2\ne  f  3\n|\n",
+        "Zip   | 6 | 2\nTent  | 3 | 14 x\n---\nFull zip, jacket | 28 | 36 | 10\n| x   | ab\n",
+        "a    1\n  . HOW TO PAY\nb    2\n",
+    ],
+)
+def test_text_that_is_no_table_is_read_as_text(text: str) -> None:
+    assert set(re.findall(r"\w+", text)) <= set(
+        re.findall(r"\w+", parsed(convert("a.txt", text.encode())).text)
+    )
+
+
+GRID = """\
++----------+-------------+------+
+| Bike     | Tow         | Day  |
+|          +------+------+      |
+|          | day  | late |      |
++==========+======+======+======+
+| Moped    | 25   | 35   | 1    |
++----------+------+------+------+
+| Car      | 65   | 85   | 4    |
++----------+------+------+------+
+| RELEASE                       |
++----------+------+------+------+
+| Paper    | Own  | Hire | Other|
++----------+------+------+------+
+| Card     | yes  | copy | no   |
++----------+------+------+------+
+| Letter   | no   | yes  | copy |
++----------+------+------+------+
+"""
+
+
+def test_a_grid_has_titles_and_other_names_between_its_rows() -> None:
+    assert units(convert("a.txt", f"yards\n{GRID}".encode())) == [
+        "yards",
+        "Bike: Moped; Tow day: 25; Tow late: 35; Day: 1",
+        "Bike: Car; Tow day: 65; Tow late: 85; Day: 4",
+        "RELEASE",
+        "Paper: Card; Own: yes; Hire: copy; Other: no",
+        "Paper: Letter; Own: no; Hire: yes; Other: copy",
+    ]
+
+
 def test_names_above_notes_alone_are_no_loss() -> None:
     page = read_html("<table><tr><th>Cane<th>out of stock<tr><td colspan=2>Ask in May.</table>")
     assert (units(page), lost(page)) == (["Cane | out of stock", "Ask in May."], ())
@@ -520,6 +623,19 @@ def test_a_note_of_the_same_section_stays() -> None:
                 "[^s]: Half.\n"
             ),
             "Tour: Fern; Price: 8[s]; [s] Half.\n\n[s] Half.",
+        ),
+        (
+            convert(
+                "a.csv", b"Tour,Day,Late 2)\nCanoe,$8,\nKayak,$9 +,$3\n2) from 7 p.m. on\n+ members half\n"
+            ),
+            "Tour: Canoe; Day: $8\nTour: Kayak; Day: $9 +; Late 2): $3; + members half, 2) from 7 p.m. on\n\n"
+            "2) from 7 p.m. on\n\n+ members half",
+        ),
+        (
+            read_markdown(
+                "## A\nOpen[^k].\n\n|Tour|Price|\n|-|-|\n|Fern|8|\n\n## B\nShut.\n\n[^k]: Or not.\n"
+            ),
+            "A\n\nOpen [k].\n\n[k] Or not.\n\nTour: Fern; Price: 8\n\nB\n\nShut.",
         ),
     ],
 )

@@ -268,3 +268,21 @@ def test_a_text_over_the_limit_names_the_limit(tmp_path: Path) -> None:
     with long.open("r+b") as file:
         file.truncate(5_000_001)
     assert failure(long).code == "too_large"
+
+
+def test_a_sentence_goes_on_over_the_ends_of_lines() -> None:
+    lines = (
+        "PERMIT",
+        "Free, but must be renewed each year with a letter of the employer not",
+        "older than 30 days. Send to: Hall 3,",
+        "Room 12.",
+        "Coats are sold at the gate",
+        "and hats inside",
+    )
+    assert units(convert("a.txt", "\n".join(lines).encode())) == [
+        "PERMIT",
+        "Free, but must be renewed each year with a letter of the employer not older than 30 days.",
+        "Send to: Hall 3, Room 12.",
+        "Coats are sold at the gate",
+        "and hats inside",
+    ]

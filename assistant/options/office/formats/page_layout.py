@@ -50,6 +50,10 @@ _TABLE_ROWS = 3
 """Rows from which aligned text is a table: two lines with a wide gap are often a letterhead."""
 _NEAR = 2.5
 """Share of a font's size: the most from a row of a table to a further line of its cell, or a title below."""
+SAME_GAP = 1.25
+"""Ratio of the distances between rows of one table."""
+_SEEN_ROWS = 20
+"""Rows that tell how far apart those of a table are; it bounds the time."""
 _MOST_ABOVE = 2
 """Lines at the top of a page above a table that goes on there: a header, or "continued"."""
 _NEARER = 0.75
@@ -295,6 +299,7 @@ def _are_rising(places: Iterable[Sequence[int]]) -> bool:
 def _paragraphs_and_tables(rows: Sequence[list[Line]], before: Grid | None) -> Iterator[Block]:
     """Yield tables for rows of which enough in a sequence are aligned, and paragraphs for the others."""
     rows = _with_whole_lines(rows)
+    right = max((line.box.right for row in rows for line in row), default=0.0)
     plain: list[list[Line]] = []
     start = 0
     while start < len(rows):
@@ -304,13 +309,13 @@ def _paragraphs_and_tables(rows: Sequence[list[Line]], before: Grid | None) -> I
         if has_title and _aligned(rows[start - 1 : end], before):
             plain, start = plain[:-1], start - 1
         if table := _aligned(rows[start:end], before):
-            yield from _paragraphs(plain)
+            yield from _paragraphs(plain, right)
             yield table
             plain, before = [], None
         else:
             plain += rows[start:end]
         start = end
-    yield from _paragraphs(plain)
+    yield from _paragraphs(plain, right)
 
 
 def _with_whole_lines(rows: Sequence[list[Line]]) -> list[list[Line]]:
@@ -346,6 +351,7 @@ def _is_first_title(above: Sequence[Line], rows: Sequence[Sequence[Line]], befor
     table that goes on, a bold row above one that is not."""
     titles = [row[0] for row in rows if len(row) == 1]
     is_near = rows[0][0].box.middle[1] - above[0].box.middle[1] < _NEAR * above[0].size
+    titles = [title for title in titles if above[0].size < _SIZE_CHANGE * title.size]
     places = [title.box.left for title in titles if title.is_bold == above[0].is_bold]
     if before is not None and above[0].is_bold and not _is_bold(rows[:1]):
         places.append(rows[0][0].box.left)
@@ -356,20 +362,27 @@ def _end_of_table(rows: Sequence[list[Line]], start: int) -> int:
     """Return the index after the last row that may be of one table with the row ``start``; ``start`` if it
     cannot begin one. Two lines in a row that reach over columns are text.
 
-    A row of several lines is of the table. A row of one line may be too, near below another and no wider than
-    the table: a further line of a cell, if indented, or a title, if further rows of several lines follow. In
-    larger letters above names, it is the heading of another table.
+    A row of several lines is of the table. A row of one line may be too, no wider than the table and near
+    below another, or as near as its rows are: a further line of a cell, if indented, or a title, if further
+    rows of several lines follow. In larger letters above names, it is the heading of another table.
     """
     end = start
     left = right = 0.0
     inner = inf
+    gaps = [
+        below[0].box.middle[1] - row[0].box.middle[1]
+        for row, below in pairwise(rows[start : start + _SEEN_ROWS])
+        if len(row) > 1 < len(below)
+    ]
+    near = SAME_GAP * median(gaps or [0.0])
     for at, row in enumerate(rows[start:], start):
         first, last = row[0], row[-1]
         if len(row) > 1:
             left, right, end = first.box.left, max(right, last.box.right), at + 1
             inner = min(inner, row[1].box.left)
             continue
-        is_near = at > start and first.box.middle[1] - rows[at - 1][0].box.middle[1] < _NEAR * first.size
+        gap = first.box.middle[1] - rows[at - 1][0].box.middle[1]
+        is_near = at > start and gap < max(near, _NEAR * first.size)
         is_heading = first.size > _SIZE_CHANGE * rows[start][0].size and _is_bold(rows[at + 1 : at + 2])
         is_text = all(len(line) == 1 and line[0].box.right > inner for line in rows[at - 1 : at + 1])
         if not is_near or is_heading or is_text or last.box.right - first.box.left > right - left:
@@ -451,8 +464,8 @@ def _with_further_lines(
 
 def _are_names(rows: Sequence[list[Line]], texts: Sequence[list[str]]) -> bool:
     """Return whether the first two rows are one of names: nearer to each other than all others are, without
-    values, and no name stands above several others."""
-    if len(rows) < _TABLE_ROWS:
+    values, no name stands above several others, and the second is no title like others."""
+    if len(rows) < _TABLE_ROWS or (len(rows[1]) == 1 and any(len(row) == 1 for row in rows[2:])):
         return False
     first, *others = (below[0].box.middle[1] - row[0].box.middle[1] for row, below in pairwise(rows))
     columns = [*zip(*texts, strict=True)]
@@ -482,14 +495,14 @@ def _texts_by_column(row: Sequence[Line], columns: Sequence[Box], *, is_full: bo
     return texts
 
 
-def _paragraphs(rows: Sequence[list[Line]]) -> list[Paragraph]:
+def _paragraphs(rows: Sequence[list[Line]], right: float) -> list[Paragraph]:
+    """Return the paragraphs of rows. ``right``: where the longest line of their column ends."""
     lines = [line_of([word for line in row for word in line.words]) for row in rows]
     distances = sorted(below.box.middle[1] - line.box.middle[1] for line, below in pairwise(lines))
     smaller_half = distances[: max(1, len(distances) // 2)]  # the wider ones are between paragraphs
     usual = median(smaller_half or [0.0])
     if len(distances) < _FEW_LINES:  # each may be a paragraph
         usual = min(usual, _SINGLE_SPACING * median([line.size for line in lines] or [0.0]))
-    right = max((line.box.right for line in lines), default=0.0)
     paragraphs = [Paragraph(lines[:1])] if lines else []
     for above, line in pairwise(lines):
         begin = paragraphs[-1].lines[0]
@@ -501,7 +514,7 @@ def _paragraphs(rows: Sequence[list[Line]]) -> list[Paragraph]:
 
 def _begins_paragraph(begin: Line, above: Line, line: Line, *, usual: float, right: float) -> bool:
     """Return whether a line begins a paragraph. ``begin`` is the first line of the one above, ``usual`` the
-    distance of two lines of a paragraph, ``right`` where the longest line ends."""
+    distance of two lines of a paragraph, ``right`` where the longest line of the column ends."""
     item = _text_left(begin)
     indent = line.box.left - (item if item is not None and above is begin else above.box.left)
     is_in_item = item is not None and above is not begin and abs(above.box.left - item) < _SAME_LEFT

@@ -22,11 +22,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from math import hypot, pi
 from typing import Any
 
 from assistant.documents.page import Run, Runs, Shift
+from assistant.documents.parsing.text import shown_address
 from assistant.text.language import tells_language
 from assistant.text.marks import LOWERED, RAISED, RUN_END, STRUCK
 
@@ -197,6 +198,8 @@ _REGULAR, _BOLD = 375, 700
 """Weight of a font of which pdfium knows none (0), as of PDF's 14 standard fonts, and of one that is bold by
 its name: the stems that Word and LibreOffice write are the same for both."""
 _BOLD_NAME = re.compile(rb"bold|[-,](?:black|heavy|demi)", re.I)
+_LONGEST_ADDRESS = 2_000
+"""Bytes of a link's address that are read; of a longer one nothing is."""
 _LONGEST_FONT_NAME = 128
 """Bytes, as PDF 1.7 allows for a name (annex C)."""
 
@@ -238,6 +241,7 @@ def read_page(page: Any, form: Any = None) -> PageText:
     fields = [note for note in notes if note.kind == "field"]
     rules, edges = ([_placed(line, main, crop) for line in lines] for lines in _rules(page))
     reader.strike(upright[0], [*rules, *(note.box for note in notes if note.kind == "struck")])
+    _add_addresses(upright[0], [note for note in notes if note.kind == "link"])
     upright[0] = _with_fields(upright[0], fields)
     comments = " ".join(note.text for note in notes if note.kind == "comment")
     reader.lost["words of comments"] += len(comments.split())
@@ -574,11 +578,11 @@ def _mark_beside(small: Word, host: Word, *, is_joined: bool) -> str:
 @dataclass(frozen=True, slots=True)
 class _Annotation:
     kind: str
-    """"field" of a form, or a text that was typed onto the page; "struck", "stamp", "comment"."""
+    """"field" of a form, or a text that was typed onto the page; "struck", "stamp", "comment", "link"."""
     box: Box
     """Of "struck": a line through the middle of a line of text."""
     text: str
-    """What is shown, or written into a comment; a check box has U+2611 or U+2610."""
+    """What is shown, or written into a comment, or a link's address; a check box has U+2611 or U+2610."""
 
 
 def _annotations(page: Any, form: Any) -> Iterator[_Annotation]:
@@ -590,6 +594,7 @@ def _annotations(page: Any, form: Any) -> Iterator[_Annotation]:
         pdfium.FPDF_ANNOT_STRIKEOUT: "struck",
         pdfium.FPDF_ANNOT_TEXT: "comment",
         pdfium.FPDF_ANNOT_HIGHLIGHT: "comment",
+        pdfium.FPDF_ANNOT_LINK: "link",
     }
     for number in range(min(pdfium.FPDFPage_GetAnnotCount(page.raw), _MOST_OBJECTS)):
         note = pdfium.FPDFPage_GetAnnot(page.raw, number)
@@ -604,6 +609,11 @@ def _annotations(page: Any, form: Any) -> Iterator[_Annotation]:
             kind, text = "field", _field(note, form)
         elif kind == "stamp" and not text:
             text = _string(pdfium.FPDFAnnot_GetStringValue, note, b"Name").lstrip("#")
+        elif kind == "link":
+            action = pdfium.FPDFLink_GetAction(pdfium.FPDFAnnot_GetLink(note))
+            buffer = ctypes.create_string_buffer(_LONGEST_ADDRESS)
+            pdfium.FPDFAction_GetURIPath(page.pdf.raw, action, buffer, _LONGEST_ADDRESS)
+            text = buffer.value.decode(errors="replace")
         places = [box] if kind != "struck" else list(_middles(note))
         pdfium.FPDFPage_CloseAnnot(note)
         yield from (_Annotation(kind, place, text) for place in places if kind)
@@ -634,6 +644,19 @@ def _string(read: Any, *keys: Any) -> str:
     buffer = (ctypes.c_ushort * (size // 2 + 1))()
     read(*keys, buffer, size)
     return bytes(buffer)[:size].decode("utf-16-le", "replace").rstrip("\0")
+
+
+def _add_addresses(words: Sequence[Word], links: Iterable[_Annotation]) -> None:
+    """Add the address of each link to its last word. Its lines are annotations that follow each other."""
+    linked = [(link.text, [word for word in words if link.box.holds(word.box.middle)]) for link in links]
+    lines = list[Word]()
+    for (address, line), (other, below) in pairwise([*linked, ("", [])]):
+        lines += line
+        if not (line and below and address == other and below[0].place == line[-1].place + 1):
+            if lines:
+                said, bare = " ".join(word.text for word in lines), lines[-1].text.rstrip(".,;:!?")
+                lines[-1].text = bare + shown_address(address, said) + lines[-1].text[len(bare) :]
+            lines = []
 
 
 def _with_fields(words: list[Word], fields: Iterable[_Annotation]) -> list[Word]:

@@ -29,6 +29,7 @@ from assistant.domain.errors import DocumentInvalidError
 from assistant.options.office.formats.page_layout import (
     BULLET,
     NUMBER,
+    SAME_GAP,
     Block,
     Grid,
     Line,
@@ -87,8 +88,6 @@ _FEWEST_ENTRIES = 5
 """Entries of a table of contents on a page: a list of prices is in another order."""
 _PRIVATE = re.compile(f"[{PRIVATE_USE}]")
 _LONGEST_PAGE_NUMBER = 4
-_SAME_GAP = 1.25
-"""Ratio of the distances between rows of one table."""
 _SAME_HEIGHT = 40.0
 """Points: some lines, by which the texts above titles differ."""
 _FULL = 0.7
@@ -304,7 +303,7 @@ def _is_in_table(rows: Sequence[Sequence[Word]]) -> bool:
         for row, inner in pairwise(lines)
     ]
     gaps = [abs(inner[0].box.middle[1] - row[0].box.middle[1]) for row, inner in pairwise(lines)]
-    return len(rows) > 2 and min(over) > 1 and gaps[0] < _SAME_GAP * gaps[1]
+    return len(rows) > 2 and min(over) > 1 and gaps[0] < SAME_GAP * gaps[1]
 
 
 def _keys(page: _Page, line: Line) -> list[_Key]:
