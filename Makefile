@@ -347,7 +347,7 @@ cosign: build/go/stamp ## Build cosign, which signs and verifies images, into bu
 USD ?= 15
 .PHONY: prove
 prove: T := sandbox
-prove: $(VENV)/local.stamp $(FUNCTIONS) node_modules/.package-lock.json ##* Show what only an account shows, in a sandbox that it makes and deletes (T=sandbox; USD=15: never more)
+prove: $(VENV)/local.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Show what only an account shows, in a sandbox that it makes and deletes (T=sandbox; USD=15: never more)
 	@$(WITH_NODE) $(BIN)/assistant aws prove --tenant '$(T)' --most-usd '$(USD)'
 
 # --- upgrade ----------------------------------------------------------------------------------------------
@@ -450,7 +450,7 @@ image: $(CONSOLE)/dist/index.html ## Build a container image: make image IMAGE=o
 lock-images: ## Pin the containers' base image to what its tag is today (needs Docker and a registry; IMAGE=corpus_job: its own base)
 	@tag=$$(grep -E '^[^#]' $(BASE_LOCK) | cut -d@ -f1); \
 	digest=$$(docker buildx imagetools inspect "$$tag" --format '{{.Manifest.Digest}}'); \
-	sed -i "s|^[^#].*|$$tag@$$digest|" $(BASE_LOCK); grep -E '^[^#]' $(BASE_LOCK)
+	sed -i.before "s|^[^#].*|$$tag@$$digest|" $(BASE_LOCK); rm $(BASE_LOCK).before; grep -E '^[^#]' $(BASE_LOCK)
 
 .PHONY: images
 images: $(CONSOLE)/dist/index.html ##* Publish a deployment's images by digest: make images TO=ACCOUNT/REGION (Docker; ARGS=llm_gpu: that one)

@@ -291,7 +291,7 @@ async def console_file(request: Request, name: str) -> Response:
 
 # Of cross-origin calls: what they may use, and for how many seconds browsers keep that answer
 _METHODS = ("GET", "POST", "DELETE")
-_SENT_HEADERS = ("authorization", "content-type", "idempotency-key", "last-event-id")
+_SENT_HEADERS = ("authorization", "content-type", "idempotency-key", "last-event-id", "mcp-protocol-version")
 _READ_HEADERS = ("retry-after", "etag")
 _PREFLIGHT_KEPT_S = 600
 

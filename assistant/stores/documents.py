@@ -303,7 +303,7 @@ class StoredStates:
             received_at=status.received_at.isoformat(),
             body=status.model_dump_json(),
             listed=_WRITTEN,
-            listed_at=f"{sortable(self._clock.now())}#{status.document_id}",
+            listed_at=f"{sortable(self._clock.now())}#{sha256(status.document_id.encode()).hexdigest()[:16]}",
         )
 
     async def _pages_of(

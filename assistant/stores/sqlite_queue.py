@@ -36,6 +36,7 @@ MOST_MESSAGES = 1_000_000
 """Most messages in one queue, without dead letters."""
 FIRST_POLL_S = 0.02
 LONGEST_POLL_S = 1.0
+_READ_AGAIN_S = 5.0
 """Looks at the file's times back off from the first to the longest while nothing comes."""
 
 _SEND = "INSERT INTO queued (queue, document_id, visible_at_s) VALUES (?, ?, ?)"
@@ -68,6 +69,7 @@ class SqliteIngestionQueue:
         """This process, as ``_identity`` names it; set by the first ``receive``."""
         self._read: object = None
         """``SqliteFile.written`` at the last read."""
+        self._read_at_s = -math.inf
         self._due_s = math.inf
         """When a message becomes visible, by the last read."""
         self._poll_s = FIRST_POLL_S
@@ -123,11 +125,12 @@ class SqliteIngestionQueue:
         return self._clock.now().timestamp()
 
     async def _is_due(self) -> bool:
-        """Return whether a message is visible. The file is read only after a write, or when one may be."""
-        written = self._file.written()
-        if written != self._read or self._now_s() >= self._due_s:
+        """Return whether a message is visible. The file is read only after a write, or when one may be; and
+        now and then, since a slow disk may end a write after the file has its time."""
+        written, at_s = self._file.written(), self._clock.monotonic_s()
+        if written != self._read or self._now_s() >= self._due_s or at_s - self._read_at_s > _READ_AGAIN_S:
             self._due_s = await self._file.read(self._next_due_s)
-            self._read = written
+            self._read, self._read_at_s = written, at_s
         return self._now_s() >= self._due_s
 
     def _next_due_s(self, connection: Transaction) -> float:

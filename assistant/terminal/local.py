@@ -199,7 +199,10 @@ class LocalRuntime:
     def _follow(self, site: Site) -> None:
         """Start the site again where tenant files or models have changed. A file is read only after its time
         changed."""
-        times = self.layout.times()
+        try:
+            times = site.layout.times()
+        except OSError:
+            return  # a folder is being replaced: the next look sees it
         if times == self._times:
             return
         try:

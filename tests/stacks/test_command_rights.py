@@ -17,10 +17,12 @@ from typing import Any, cast
 import pytest
 from typer.testing import CliRunner
 
+from assistant.cli.aws.proving import FILE as PROOFS
+from assistant.cli.aws.proving import Proofs, Proving
 from assistant.cli.evaluate import _priced
 from assistant.cli.main import app
 from assistant.domain.documents import UploadResult
-from assistant.domain.errors import DeploymentError
+from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.options.models_lab.commands import sagemaker_jobs
 from assistant.options.models_lab.commands.candidates import Trial
 from assistant.options.models_lab.commands.compiling import _Compiling
@@ -28,6 +30,7 @@ from assistant.options.models_lab.commands.training import TrainingJob
 from assistant.options.models_lab.jumpstart import Candidate, Facts, Listed, TrialPlace, listing_sha256
 from assistant.tenant.manifests import LlmManifest, instance_named
 from assistant.tenant.tenant import load_tenant
+from assistant.tenant.toml_file import read_strict
 from assistant.terminal.account import AwsAccount, Deployed
 from assistant.terminal.terminal import GlobalOptions, Terminal
 from tests.fakes.aws_calls import Call
@@ -43,6 +46,7 @@ AWS = AwsAccount(account=ACCOUNT, region=REGION)
 ASKED_IN: Mapping[str, tuple[str, ...]] = {
     "cli/aws/__init__.py": ("test_command_rights.py", "test_destroy.py", "test_rehearsal_rights.py"),
     "cli/aws/deploying.py": ("test_deploy_command.py",),
+    "cli/aws/proving.py": ("test_command_rights.py",),  # its rows are commands of their own
     "cli/aws/verifying.py": ("test_deploy_command.py", "test_command_rights.py"),
     "cli/evaluate.py": ("test_command_rights.py",),
     "cli/knowledge.py": ("test_command_rights.py",),
@@ -219,6 +223,14 @@ def promote(_: Path) -> list[Call]:
     return made
 
 
+def prove(_: Path) -> list[Call]:
+    """A run of all rows, which is refused: the tenant stands."""
+    proving = Proving(Deployed.of(load_tenant(FILE), FILE), TENANTS, read_strict(PROOFS, Proofs), Terminal())
+    with scripted_aws(ACCOUNT, answers()) as made, pytest.raises(ConfigurationError, match="has stacks"):
+        proving.all_of_sandbox(15.0)
+    return made
+
+
 def compare(_: Path) -> list[Call]:
     """An endpoint of the tenant, with its price; then it is asked, by another client than the command's."""
     served = SimpleNamespace(region=REGION, model=f"{TENANT}-llm")
@@ -247,6 +259,7 @@ class Compared:
 COMMANDS: Mapping[str, tuple[str, Callable[[Path], list[Call]], set[str]]] = {
     "aws resume": ("Operates", resume, {"StartExecution", "ListExecutions", "GetTemplate"}),
     "aws receipt verify --points": ("Operates", points, {"ListRecoveryPointsByBackupVault"}),
+    "aws prove": ("Destroys", prove, {"ListStacks"}),
     "tenant revoke --deployed": ("Operates", revoke, {"PutParameter"}),
     "aws reindex": ("Upgrades", reindex, {"Invoke"}),
     "knowledge push": ("Publishes", push, {"AssumeRole"}),

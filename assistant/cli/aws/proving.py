@@ -62,7 +62,7 @@ def prove(
     options, proofs = GlobalOptions.of(context), read_strict(FILE, Proofs)
     proving = Proving(Deployed.named(options, tenant), options.tenants_dir, proofs, Terminal(steps=True))
     rows = {row.name: row for row in proofs.row}
-    if (name in rows) == (most_usd is not None):
+    if (name is None) == (most_usd is None) or (name is not None and name not in rows):
         raise typer.BadParameter(f"Give --most-usd, or one of these: {', '.join(rows)}.")
     ended = {name: proving.holds(rows[name])} if name else proving.all_of_sandbox(most_usd or 0.0)
     Terminal().json(ended)

@@ -170,7 +170,7 @@ def _strange_share(text: str) -> float:
 _NARROWEST = 40
 """Characters: the narrowest width at which lines may have been wrapped."""
 _ENDS = (".", "!", "?", ":", ";")
-_MARKED = re.compile(r"\s*(?:[^\w\s(\"']|\w{1,3}[.)]\s|\w{1,20}:\s)")
+_MARKED = re.compile(r"[^\w\s(\"']|\w{1,3}[.)]\s|\w{1,20}:\s")
 """The begin of an item, a field ("to: "), or of another line with a mark."""
 
 
@@ -205,7 +205,7 @@ def _unwrapped(lines: Sequence[str]) -> str:
         shown = line.strip()
         is_full = len(above) + len(shown.split(" ")[0]) >= width and not above.endswith(_ENDS)
         goes_on = above.endswith(",") or (is_full and not is_small and shown[:1].islower())
-        is_apart = _MARKED.match(line) or above.isupper() or GAP.search(above) or GAP.search(line)
+        is_apart = _MARKED.match(line.lstrip()) or above.isupper() or GAP.search(above) or GAP.search(line)
         is_apart = is_apart or shown[:2] == above.strip()[:2]  # "o Coat", "o Hat"
         text += f" {shown}" if goes_on and not is_apart else f"\n{line}"
     return text

@@ -93,23 +93,24 @@ class RecallSweep:
         judge = _Judge(self.services, self.recalls, KeptContents(self._read), self.due_days)
         # The time is read first: the next run reads what is recorded meanwhile.
         now, until = await self.services.store.now(), await self.recalls.walked_until()
-        begin = "" if until is None else sortable(until - _OVERLAP)
+        begin = "" if until is None else sortable(min(until, now) - _OVERLAP)  # a clock may have gone back
         self._taken = {place for place in self._taken if place > begin}
         # A last day passes without a write, and releases before listed none: all are looked at once a day.
-        is_full = until is None or until.date() < now.date()
+        is_full = until is None or until.date() != now.date()
         states = self.services.knowledge.states
         written: Mapping[str, str] = {} if is_full else await states.written_since(begin)
         names = [name for name, place in written.items() if place not in self._taken]
         version = await self.services.store.version()
         changed = await self._note_documents(None if is_full else names, today=now.date())
         if version != self._version:
-            items = await self.services.store.list(DeskKind.APPROVED_ANSWER)
-            changed += await self._note(
-                {f"{APPROVED_PREFIX}{item.item_id}": _approved_content(item) for item in items}
-            )
+            changed += await self._note_approved()
         await self._take_sends(judge, begin, today=now.date())
-        for known in changed:
-            await judge.look(known)
+        while changed:
+            for known in changed:
+                await judge.look(known)
+            # What an earlier run noted and did not look at may hide a newer content: that is noted now.
+            again = [known.document_id for known in changed]
+            changed = await self._note_documents(again, today=now.date()) + await self._note_approved(again)
         # Last: what a run that was killed has noted and not looked at is read again.
         self._taken |= {written[name] for name in names}
         self._version = version
@@ -134,6 +135,16 @@ class RecallSweep:
         async for statuses in self._statuses(names):
             changed += await self._note({status.document_id: _content(status, today) for status in statuses})
         return changed
+
+    async def _note_approved(self, names: Sequence[str] | None = None) -> list[KnownContent]:
+        """``_note`` for the approved answers of these names; None: for all."""
+        if names is not None and not any(name.startswith(APPROVED_PREFIX) for name in names):
+            return []
+        items = await self.services.store.list(DeskKind.APPROVED_ANSWER)
+        contents = {f"{APPROVED_PREFIX}{item.item_id}": _approved_content(item) for item in items}
+        return await self._note(
+            {name: content for name, content in contents.items() if names is None or name in names}
+        )
 
     async def _statuses(self, names: Sequence[str] | None) -> AsyncIterator[Iterable[DocumentStatus]]:
         states = self.services.knowledge.states

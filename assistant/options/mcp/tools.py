@@ -180,10 +180,10 @@ async def _call_tool(
         run: Any
         run, arguments = _TOOLS[params.name]
         try:
-            said = await run(call, arguments.model_validate(params.arguments or {}))
+            asked = arguments.model_validate(params.arguments or {})
         except ValidationError as error:
             raise invalid_request(error) from None
-        is_error = False
+        said, is_error = await run(call, asked), False
 
     async def refuse(send: Send, problem: Problem, *, retry_after_s: float | None = None) -> None:
         nonlocal said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ import pytest
 from assistant.documents.parsing import parse_document
 from assistant.domain.answers import QuotedUnit, Sent, Verdict, VerdictLabel
 from assistant.domain.documents import Document, DocumentState
-from assistant.domain.errors import ConflictError
+from assistant.domain.errors import ConflictError, DependencyError
 from assistant.options.desk.recalls import (
     KnownContent,
     RecallRevision,
@@ -229,3 +229,24 @@ async def test_a_reply_on_a_document_that_was_gone_before_recall_saw_it_is_liste
     await sweep_of(stores, recalls)()
     ((listed,), _) = await recalls.items_in("open", after=None, limit=9)
     assert listed.reply.units == (unit,)
+
+
+async def test_a_content_behind_a_change_that_was_never_looked_at_is_found_by_the_next_run(
+    stores: TenantStores, recalls: StoredRecalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, sweep = await sent(stores, "Two days.\n\nBy mail."), sweep_of(stores, recalls)
+    await sweep()
+    await know(stores, "Two days.\n\nBy post.")
+    with monkeypatch.context() as away:
+        away.setattr(recalls, "replies", lambda _: unavailable())
+        with pytest.raises(DependencyError):
+            await sweep()
+    await know(stores, "By mail.\n\nThree days.")
+    await sweep()
+    ((listed,), _) = await recalls.items_in("open", after=None, limit=9)
+    assert listed.reply.send_id == "s1"
+
+
+async def unavailable() -> AsyncIterator[Any]:
+    raise DependencyError("The store is away.")
+    yield

@@ -626,16 +626,13 @@ def test_a_note_of_the_same_section_stays() -> None:
         ),
         (
             convert(
-                "a.csv", b"Tour,Day,Late 2)\nCanoe,$8,\nKayak,$9 +,$3\n2) from 7 p.m. on\n+ members half\n"
+                "a.csv",
+                b"Tour,Day,Late 1)\nCanoe,$8,\nKayak,$9 +,$3\n1) from 7 p.m. on to the end of the day\n"
+                b"+ members pay half of it on any day\n",
             ),
-            "Tour: Canoe; Day: $8\nTour: Kayak; Day: $9 +; Late 2): $3; + members half, 2) from 7 p.m. on\n\n"
-            "2) from 7 p.m. on\n\n+ members half",
-        ),
-        (
-            read_markdown(
-                "## A\nOpen[^k].\n\n|Tour|Price|\n|-|-|\n|Fern|8|\n\n## B\nShut.\n\n[^k]: Or not.\n"
-            ),
-            "A\n\nOpen [k].\n\n[k] Or not.\n\nTour: Fern; Price: 8\n\nB\n\nShut.",
+            "Tour: Canoe; Day: $8\nTour: Kayak; Day: $9 +; Late 1): $3; + members pay half of it on any day, "
+            "1) from 7 p.m. on to the end of the day\n\n1) from 7 p.m. on to the end of the day\n\n"
+            "+ members pay half of it on any day",
         ),
     ],
 )

@@ -195,7 +195,7 @@ def answer(table: CompatibilityTable) -> str:
     ]
     return (
         f"**Which writer for {LOADS[0]:,} questions a month in Frankfurt? {of_both[0]}**\n\n"
-        f"In your own account there: {of_both[1]}\n"
+        f"Where prompts must stay in Frankfurt, in your own account: {of_both[1]}\n"
     )
 
 
