@@ -224,7 +224,7 @@ snapshots: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Acc
 KEYS ?=
 .PHONY: tenant-file
 tenant-file: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Measure which stacks a key of the tenant file changes, and write docs/tenant-file.md (KEYS="tasks.min_tasks …"; all: a quarter of an hour)
-	@$(WITH_NODE) $(BIN)/python -m tests.stacks.effects $(KEYS)
+	@$(WITH_NODE) $(BIN)/python -m tests.stacks.test_tenant_file_page $(KEYS)
 	@$(BIN)/python -m tools.pages keys
 
 AGAINST ?= HEAD

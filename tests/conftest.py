@@ -17,13 +17,13 @@ import pytest
 import structlog
 from pytest_socket import disable_socket, enable_socket, socket_allow_hosts  # pyright: ignore[reportMissingTypeStubs]
 
-from tests.fakes import opensearch_node
-from tests.fakes.aws_server import URL_VARIABLE, aws_server
-from tests.faults.holes import FaultCells
-from tests.programs import MissingPrograms
+from tests.faults.table import FaultCells
+from tests.stage import opensearch_node
+from tests.stage.aws_server import URL_VARIABLE, aws_server
+from tests.stage.programs import MissingPrograms
 
 if TYPE_CHECKING:
-    from tests.fakes.tenant_stores import TenantStores
+    from tests.stage.tenant_stores import TenantStores
 
 # How long an example takes says something of the machine, and nothing of the code. The same 25 examples each
 # time, so that a change is judged by what it changed; at night (EXAMPLES=new) 300 that are drawn anew.
@@ -48,8 +48,6 @@ OF_OPTIONS_TOO = (
 )
 """Folders of which some tests run an option, or one option with another: they go with it. What is left of the
 core's tests names none."""
-collect_ignore = [] if (OPTIONS / "models_lab").is_dir() else ["node/learning_round"]
-"""A folder whose conftest runs that option."""
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 _MEMORY = Path("/dev/shm")
 _MEMORY_BYTES = 4_000_000_000
@@ -151,7 +149,7 @@ def opensearch_url() -> Iterator[str]:
 @pytest.fixture
 async def stores(tmp_path: Path) -> AsyncIterator[TenantStores]:
     """A tenant's embedded stores."""
-    from tests.fakes.tenant_stores import TenantStores
+    from tests.stage.tenant_stores import TenantStores
 
     made = TenantStores(tmp_path / "tenant")
     yield made

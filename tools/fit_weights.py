@@ -33,7 +33,14 @@ from assistant.answer.heads import (
     question_counts,
 )
 from assistant.answer.red_flags import FlagWeights, ordinary_messages, pieces
-from assistant.answer.scores import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
+from assistant.answer.scores import (
+    INDEX_FEATURES,
+    UNIT_FEATURES,
+    Kind,
+    WeightsFile,
+    shipped_weights,
+    standardised,
+)
 from assistant.answer.section import NEAR_FEATURES, PartQuote
 from assistant.answer.services import TenantServices
 from assistant.answer.vocabulary import Vocabulary
@@ -163,8 +170,11 @@ def ranker_choices(observed: Iterable[Observed]) -> list[Choice]:
 def unit_choices(observed: Iterable[Observed], names: Sequence[str]) -> list[Choice]:
     """Return a list for each right document that was read: its units; right: those with the question's gold
     text."""
-    lists = [
-        [(one.features, is_gold(one.unit.text, question.gold)) for one in units.get(name, ())]
+    lists: list[Candidates] = [
+        [
+            (dict(zip(UNIT_FEATURES, one.features, strict=False)), is_gold(one.unit.text, question.gold))
+            for one in units.get(name, ())  # the last value of ``features`` stands for the bias
+        ]
         for question, part in _answerable(observed)
         for units in [part.finding.scored]
         for name in question.documents

@@ -163,7 +163,7 @@ def _default(field: FieldInfo) -> str:
 PAGE = DOCS / "tenant-file.md"
 DATA = PAGE.with_suffix(".json")
 """Path of a key or table = what only a deployment shows of it; ``make tenant-file`` measures it
-(tests/stacks/effects.py)::
+(tests/stacks/test_tenant_file_page.py)::
 
     "models.llm": {"example": "qwen3-8b", "on_aws": {"Keys": [], "Models": ["replaces SageMaker::Model"]}}
     "name": {"example": "company", "on_aws": "a new deployment"}

@@ -21,7 +21,7 @@ from assistant.documents.passages import PassageCutter, TokenCounts, build_card
 from assistant.domain.documents import Document, IndexedDocument
 from assistant.domain.errors import DocumentInvalidError
 from assistant.text.language import language
-from tests.fakes.running_service import (
+from tests.stage.running_service import (
     DIGEST,
     RunningService,
     Scene,
@@ -31,9 +31,9 @@ from tests.fakes.running_service import (
     service_on,
     service_settings,
 )
-from tests.fakes.sagemaker_socket import DIMENSIONS, sagemaker_socket, vector_of
-from tests.fakes.tenant_stores import TenantStores
-from tests.fakes.tokens import EC_KEY
+from tests.stage.sagemaker_runtime import DIMENSIONS, sagemaker_socket, vector_of
+from tests.stage.tenant_stores import TenantStores
+from tests.stage.tokens import EC_KEY
 
 Mode = Literal["quoted", "written"]
 NEVER = (

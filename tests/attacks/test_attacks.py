@@ -9,7 +9,7 @@ client would render as Markdown has no active content, and nobody sees what is i
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from tests.attacks.scene import (
     send,
     use_tool,
 )
-from tests.fakes.running_service import RunningService
+from tests.stage.running_service import RunningService
 
 Case = dict[str, Any]
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
@@ -44,33 +44,28 @@ def of_kind(*kinds: str) -> Any:
     return pytest.mark.parametrize("case", cases, ids=[case["id"] for case in cases])
 
 
-def cleaned_of(case: Case) -> tuple[str, list[str], Sequence[str]]:
-    given = case["input"]
-    return given.get("text") or "".join(given["parts"]), case["must_not"], given.get("allowed_urls", ())
-
-
 CLEANED = [case for case in CASES if case["kind"] == "model_text" and "only" not in case["input"]]
 
 
-@pytest.mark.parametrize("case", CLEANED, ids=[case["id"] for case in CLEANED])
-def test_a_model_s_text_is_cleaned_whole(case: Case) -> None:
-    text, must_not, urls = cleaned_of(case)
-    cleaned = safe_markdown(text, allowed_urls=urls)
-    assert not active_content(cleaned, allowed_urls=urls)
-    assert [pattern for pattern in must_not if re.search(pattern, cleaned)] == []
-    assert [pattern for pattern in case.get("must", ()) if not re.search(pattern, cleaned)] == []
-
-
-@pytest.mark.parametrize("case", CLEANED, ids=[case["id"] for case in CLEANED])
-def test_a_model_s_text_is_cleaned_sentence_by_sentence(case: Case) -> None:
-    """What stands between two sentences is white space, or has neither letter nor digit."""
-    text, must_not, urls = cleaned_of(case)
-    cleaned, at = "", 0
+def in_sentences(text: str) -> Iterator[str]:
+    """Yield each sentence with what stands before it: white space, or what has neither letter nor digit."""
+    at = 0
     for span in split_sentences(text):
-        cleaned += safe_markdown(text[at : span.end], allowed_urls=urls)
+        yield text[at : span.end]
         at = span.end
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("case", CLEANED, ids=[case["id"] for case in CLEANED])
+def test_a_model_s_text_is_cleaned(case: Case, is_whole: bool) -> None:
+    given = case["input"]
+    text, urls = given.get("text") or "".join(given["parts"]), given.get("allowed_urls", ())
+    parts = [text] if is_whole else in_sentences(text)
+    cleaned = "".join(safe_markdown(part, allowed_urls=urls) for part in parts)
     assert not active_content(cleaned, allowed_urls=urls)
-    assert [pattern for pattern in must_not if re.search(pattern, cleaned)] == []
+    assert [pattern for pattern in case["must_not"] if re.search(pattern, cleaned)] == []
+    if is_whole:
+        assert [pattern for pattern in case.get("must", ()) if not re.search(pattern, cleaned)] == []
 
 
 MODES = ["quoted", "written"]

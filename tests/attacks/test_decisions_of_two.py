@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.running_service import RunningService, Scene, running_service
+from tests.stage.running_service import RunningService, Scene, running_service
 
 SOURCES = """
 [[sources]]

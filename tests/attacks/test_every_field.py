@@ -7,7 +7,7 @@ a stranger who asked.
 from __future__ import annotations
 
 import html
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import orjson
@@ -17,8 +17,8 @@ from markdown_it import MarkdownIt
 
 from assistant.domain.documents import Document
 from tests.attacks.active_content import hidden_content
-from tests.attacks.scene import Mode, attacked_service, bring, without_quotes
-from tests.fakes.running_service import RunningService, events_of
+from tests.attacks.scene import Mode, Said, ask_each_way, attacked_service, bring
+from tests.stage.running_service import RunningService, events_of
 
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
 PAYLOADS = {
@@ -70,69 +70,22 @@ async def service(
         yield service
 
 
-async def bodies(service: RunningService, name: str, *, names: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what each way of asking gives, decoded: whole, streamed, resumed, read back, and as a chat."""
-    filters = {"document_id": list(names) or [f"{name}-1", f"{name}-2"]}
-    asked = {"question": QUESTION, "filters": filters, "resume_window_s": 15}
-    headers = service.headers() | {"idempotency-key": name}
-    chat: dict[str, Any] = {
-        "model": "default",
-        "messages": [{"role": "user", "content": QUESTION}],
-        "filters": filters,
-    }
-
-    async def call(method: str, path: str, *, accept: str = "application/json", **more: Any) -> str:
-        response = await service.client.request(method, path, headers=headers | {"accept": accept}, **more)
-        assert response.status_code == 200, response.text
-        await service.idle()
-        return response.text
-
-    streamed = events_of(await call("POST", "/v1/answers", accept=STREAM, json=asked))
-    answer_id = streamed[0][1]["answer_id"]
-    found: dict[str, Any] = {
-        "streamed": streamed,
-        "repeated": orjson.loads(await call("POST", "/v1/answers", json=asked)),
-        "resumed": events_of(await call("GET", f"/v1/answers/{answer_id}/events")),
-        "read": orjson.loads(await call("GET", f"/v1/answers/{answer_id}")),
-    }
-    del headers["idempotency-key"]
-    found["chat"] = orjson.loads(await call("POST", "/v1/chat/completions", json=chat))
-    lines = (await call("POST", "/v1/chat/completions", json=chat | {"stream": True})).split("\n")
-    chunks = [orjson.loads(line[len("data: ") :]) for line in lines if line.startswith("data: {")]
-    found["chat-streamed"] = chunks
-    contents = (choice["delta"].get("content") or "" for one in chunks for choice in one["choices"])
-    tokens = [data["text"] for event, data in streamed if event == "token"]
-    sentences = [data for event, data in streamed if event == "sentence"]
-    found["joined"] = [{"content": "".join(contents)}, {"text": "".join(tokens), "sentences": sentences}]
-    return found
+async def asked(service: RunningService, *names: str) -> list[Said]:
+    """Ask whole, streamed and as a chat, and read the record; ``test_attacks`` asks by tools too."""
+    said = await ask_each_way(service, QUESTION, filters={"document_id": list(names)})
+    return [*said[:4], *said[6:]]
 
 
-def leaves(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (field, text) of all texts; what the agent asked stays out."""
+def texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (field, text) of all texts."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key not in ("question", "retrieval_question"):
-                yield from leaves(inner, key)
+            yield from texts(inner, key)
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from leaves(inner, name)
+            yield from texts(inner, name)
     elif isinstance(value, str):
         yield name, value
-
-
-def markdown_of(value: Any) -> Iterator[str]:
-    """Yield what a client draws as Markdown: contents, and texts of answers without their quotes."""
-    if isinstance(value, dict):
-        if isinstance(text := value.get("text"), str) and "sentences" in value:
-            yield without_quotes(text, value["sentences"])
-        for name, inner in value.items():
-            if name == "content" and isinstance(inner, str):
-                yield inner
-            else:
-                yield from markdown_of(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from markdown_of(inner)
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=str)
@@ -140,14 +93,15 @@ def markdown_of(value: Any) -> Iterator[str]:
 async def test_what_a_client_draws_as_markdown_has_no_active_content(
     service: RunningService, payload: str
 ) -> None:
-    for number in (1, 2):
-        await bring(service, hostile(f"{payload}-{number}", PAYLOADS[payload]))
-    found = await bodies(service, payload)
-    drawn = [text for body in found.values() for text in markdown_of(body)]
-    assert len(drawn) > 6
+    names = [f"{payload}-1", f"{payload}-2"]
+    for name in names:
+        await bring(service, hostile(name, PAYLOADS[payload]))
+    said = await asked(service, *names)
+    drawn = [text for each in said for text in each.markdown]
+    assert len(drawn) >= len(said)
     for text in drawn:
         assert hidden_content(text, allowed_urls=(URL,)) == [], text
-    assert any(body.get("also") for body in (found["repeated"], found["chat"]["answer"]))
+    assert any('"also":[{' in each.body for each in said)
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=str)
@@ -157,10 +111,10 @@ async def test_a_quote_is_what_is_stored_and_is_marked_as_a_quote(
 ) -> None:
     """Also where a stranger wrote it: a client shows what is marked so as text."""
     await bring(service, hostile(f"stored-{payload}", PAYLOADS[payload]))
-    found = await bodies(service, f"stored-{payload}", names=[f"stored-{payload}"])
-    answer = found["repeated"]
+    whole, streamed, *_ = await asked(service, f"stored-{payload}")
+    answer = orjson.loads(whole.body)
     quotes = [answer["text"][one["start"] : one["end"]] for one in answer["sentences"] if one["quote"]]
-    sources = next(data for name, data in found["streamed"] if name == "sources")
+    sources = next(data for name, data in events_of(streamed.body) if name == "sources")
     shown = quotes if answer["mode"] == "quoted" else [sources["section"]["text"]]
     assert any(f"two days {PAYLOADS[payload]}" in text for text in shown)
 
@@ -171,8 +125,9 @@ async def test_an_address_cannot_break_out_of_the_link_that_a_client_makes_of_it
 ) -> None:
     await bring(service, hostile("address-1", "x"))
     await bring(service, hostile("address-2", "x"))
-    found = await bodies(service, "address")
-    urls = {text for body in found.values() for name, text in leaves(body) if name in ("url", "document_url")}
+    whole, streamed, *_ = await asked(service, "address-1", "address-2")
+    said = [orjson.loads(whole.body), events_of(streamed.body)]
+    urls = {text for name, text in texts(said) if name in ("url", "document_url")}
     assert any(url.startswith("https://docs.example/") for url in urls)
     for url in urls:
         drawn = MarkdownIt("commonmark", {"html": True}).render(f"[source]({url}) and <{url}>")

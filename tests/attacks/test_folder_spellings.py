@@ -19,10 +19,10 @@ from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Write
 from assistant.documents.uploads import checked_path
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError, DocumentInvalidError
-from assistant.domain.paths import canonical_path, folder_of
+from assistant.domain.paths import folder_of
 from assistant.tenant.tenant import SourceEntry, TenantConfig
-from tests.fakes.running_service import RunningService, Scene, running_service
-from tests.unit.documents.knowledge import Knowledge
+from tests.stage.running_service import RunningService, Scene, running_service
+from tests.unit.documents.scene import Knowledge
 
 FOLDERS = {"": (), "pay": ("hr",), "pay/open": (), "Gehälter": ("hr",)}
 ENTRY = SourceEntry(name="open", access="folder", folders=FOLDERS)
@@ -115,11 +115,6 @@ def test_no_spelling_of_an_uploaded_file_gets_what_other_folders_give(path: str)
     assert labels_of(document(read_as)) in (("hr",), None)
 
 
-@given(st.text(max_size=30))
-def test_the_canonical_form_of_a_canonical_path_is_itself(path: str) -> None:
-    assert canonical_path(canonical_path(path)) == canonical_path(path)
-
-
 def test_a_refusal_names_the_file_and_the_folder_that_it_resembles() -> None:
     with pytest.raises(DocumentInvalidError) as refused:
         folder_of("pa\u200by/a.md", FOLDERS)
@@ -137,12 +132,6 @@ def test_a_second_spelling_is_declared_with_the_same_labels() -> None:
     assert folder_of("Pay/a.md", folders) == "Pay"
     with pytest.raises(ValueError, match="two spellings of one folder"):
         SourceEntry(name="open", access="folder", folders={**FOLDERS, "Pay": ()})
-
-
-@pytest.mark.parametrize("folder", ["pay/", "/pay", "./pay", "pay//open", "..", "."])
-def test_a_folder_that_no_file_is_below_is_refused(folder: str) -> None:
-    with pytest.raises(ValueError, match="which no file is below"):
-        SourceEntry(name="open", access="folder", folders={folder: ("hr",)})
 
 
 _DISKS = count()

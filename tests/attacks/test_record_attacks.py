@@ -20,9 +20,7 @@ from assistant.stores.audit import AuditReport, CloseDays, DayDigests, VerifyAud
 from assistant.stores.formats import join_row
 from assistant.stores.records import RECORDS_TABLE, StoredRecords
 from tests.contracts import samples
-from tests.fakes.clock import SteppedClock
-from tests.fakes.stepped_folder import SteppedFolder
-from tests.fakes.tenant_stores import TenantStores
+from tests.stage.tenant_stores import SteppedClock, SteppedFolder, TenantStores
 
 DAY, NEXT = samples.NOON.date(), samples.NOON.date() + timedelta(days=1)
 Row = dict[str, Any]
@@ -200,10 +198,6 @@ ROWS: dict[str, Callable[[Copy], set[str]]] = {
         *map(copy.key, ("answer", "verdict#", "sent#", "act#"))
     ),
     "a sent text deleted in both rows": lambda copy: copy.delete(copy.key("sent#"), ("sent#s01", "once")),
-    "an answer invented": lambda copy: copy.invent("answer", "answer2"),
-    "a verdict invented": lambda copy: copy.invent("verdict#", "verdict#9#v9"),
-    "a sent text invented": lambda copy: copy.invent("sent#", "sent#9999#s9"),
-    "an act invented": lambda copy: copy.invent("act#", "act#9#o9"),
     "a sent text of another answer": lambda copy: copy.move("sent#"),
     "two sent texts exchanged": lambda copy: copy.exchange(copy.key("sent#"), copy.key("sent#", "a02")),
     "a body that nobody can read": lambda copy: copy.write(copy.key("sent#"), "{"),

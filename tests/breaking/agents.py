@@ -1,10 +1,14 @@
-"""Agents who ask with a key and come back after each kill; one without the label looks for what is hidden."""
+"""Agents who ask with a key and come back after each kill, one without the label who looks for what is
+hidden; owners and what each was promised by a 202; and what must hold when the kills are over:
+nothing lost, doubled, public or failed by them."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -12,11 +16,192 @@ from typing import Any
 
 import httpx
 
-from tests.breaking.owners import Knowledge
-from tests.breaking.site import LABEL, headers
-from tests.fakes.running_service import events_of
+from assistant.domain.clock import Deadline, SystemClock
+from tests.breaking.site import LABEL, Site, headers
+from tests.stage.running_service import DIGEST, events_of
+from tests.stage.sagemaker_runtime import DIMENSIONS
+from tests.stage.tenant_stores import TenantStores, stored_bodies
 
+COMMON = (
+    "The wait is two days.",
+    "Ask the desk on the third day.",
+    "The desk opens at nine.",
+    "Call the team lead before noon.",
+    "Keep the form for a year.",
+    "Send the form by mail.",
+)
+"""Sentences of every document: what the model writes is supported, whichever document it reads."""
+_PAUSE_S = 0.03
 _AGAIN_S = 0.1
+_TAKES_EFFECT_S = 30.0
+"""How long an owner waits for what takes a second where nothing is killed. What is true in the end is asked
+when the kills are over."""
+
+
+@dataclass
+class KnownDocument:
+    """One document, and what its owner knows of it. One owner at a time changes it."""
+
+    document_id: str
+    version: int = 0
+    labels: tuple[str, ...] = ()
+    withdrawn: bool = False
+    changing: bool = False
+    """A request is on its way whose effect may show before its answer."""
+    hidden: bool = False
+    """Its owner saw that no agent without the label finds it, and has not asked for anything else since."""
+    unreadable: bool = False
+    """Its text is not for agents without the label, by what was accepted last."""
+    epoch: int = 0
+    """Grows with each request: what was seen while it grew proves nothing."""
+
+    @property
+    def marker(self) -> str:
+        """Return the word that only this version of this document has."""
+        return f"{self.document_id.replace('-', '')}v{self.version}"
+
+    def body(self) -> dict[str, object]:
+        long = self.version % 3 == 1
+        paragraphs = [f"The code of {self.document_id} is {self.marker}.", " ".join(COMMON)]
+        if long:
+            paragraphs += [f"## Part {part}\n\n" + " ".join(COMMON * 6) for part in range(3)]
+        return {
+            "document_id": self.document_id,
+            "title": f"Code of {self.document_id}",
+            "content": "\n\n".join(paragraphs),
+            "media_type": "text/markdown",
+            "labels": list(self.labels),
+        }
+
+
+@dataclass
+class Knowledge:
+    """All documents of the run, and how their owners change them."""
+
+    site: Site
+    client: httpx.AsyncClient
+    documents: dict[str, KnownDocument] = field(default_factory=dict[str, KnownDocument])
+    faults: list[str] = field(default_factory=list[str])
+    """What no owner should see."""
+    accepted: int = 0
+    withdrawals_s: list[float] = field(default_factory=list[float])
+    """From a withdrawal's 202 until its status says that its passages are out."""
+
+    def document(self, name: str) -> KnownDocument:
+        return self.documents.setdefault(name, KnownDocument(name))
+
+    async def add(self, document: KnownDocument, *, labels: tuple[str, ...]) -> None:
+        """Send a new version until it is accepted."""
+        document.version += 1
+        document.epoch += 1
+        document.changing = True
+        document.labels = labels
+        if not labels:
+            document.hidden = document.unreadable = False
+        elif document.version == 1:
+            document.hidden = document.unreadable = True  # it never was anything else
+        await self._until_accepted(
+            lambda: self.client.post("/v1/documents", json=document.body(), headers=_owner())
+        )
+        document.withdrawn = False
+        document.changing = False
+        document.unreadable = bool(labels)
+
+    async def withdraw(self, document: KnownDocument) -> None:
+        """Withdraw it until that is accepted."""
+        document.epoch += 1
+        document.changing = True
+        path = f"/v1/documents/{document.document_id}"
+        await self._until_accepted(lambda: self.client.delete(path, headers=_owner()))
+        document.withdrawn = True
+        document.changing = False
+        document.unreadable = True
+
+    async def takes_effect(self, document: KnownDocument) -> None:
+        """Wait until the newest request shows in the document's status, or the owner has waited enough."""
+        began_s = time.monotonic()
+        while not await self._shows(document):
+            if time.monotonic() - began_s > _TAKES_EFFECT_S:
+                return
+            await asyncio.sleep(_AGAIN_S)
+        if document.withdrawn:
+            self.withdrawals_s.append(time.monotonic() - began_s)
+        document.hidden = document.withdrawn or bool(document.labels)
+
+    async def _shows(self, document: KnownDocument) -> bool:
+        status = await self.status(document.document_id)
+        if status is None:
+            return False
+        if document.withdrawn:
+            return status["state"] == "withdrawn" and status["live_content_hash"] is None
+        return status["state"] == "live" and status["live_content_hash"] == status["content_hash"]
+
+    async def status(self, document_id: str) -> dict[str, object] | None:
+        """Return a document's status; None while the service is away."""
+        try:
+            response = await self.client.get(f"/v1/documents/{document_id}/status", headers=_owner())
+        except httpx.TransportError:
+            return None
+        return response.json() if response.status_code == 200 else None
+
+    async def _until_accepted(self, send: Callable[[], Awaitable[httpx.Response]]) -> None:
+        while True:
+            try:
+                response = await send()
+            except httpx.TransportError:  # killed before it answered: sent again, as its owner would
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            if response.status_code == 202:
+                self.accepted += 1
+                return
+            problem = response.json()
+            if response.status_code == 500 or not problem["retryable"]:
+                self.faults.append(f"{response.status_code} {problem['code']}: {problem['detail']}")
+            if response.status_code < 500 and not problem["retryable"]:
+                return
+            await asyncio.sleep(_AGAIN_S)
+
+
+async def bring_stock(knowledge: Knowledge, names: Iterable[str]) -> None:
+    """Add many documents at once, every third of them labelled from its first version on."""
+    waiting = iter(names)
+
+    async def bring(waiting: Iterator[str]) -> None:
+        for name in waiting:
+            labels = (LABEL,) if int(name[-1]) % 3 == 0 else ()
+            await knowledge.add(knowledge.document(name), labels=labels)
+
+    await asyncio.gather(*(bring(waiting) for _ in range(8)))
+
+
+async def bring_again(knowledge: Knowledge, names: Sequence[str], stopping: asyncio.Event) -> None:
+    """Bring new versions of all of them, again and again, so that the worker always has a batch in hand."""
+    while not stopping.is_set():
+        await bring_stock(knowledge, names)
+        for name in names[-8:]:  # the last of a wave: the next one waits for the worker
+            await knowledge.takes_effect(knowledge.document(name))
+
+
+async def own(knowledge: Knowledge, names: list[str], random: Random, stopping: asyncio.Event) -> None:
+    """Change one's documents, one after the other, until asked to stop."""
+    for name in itertools.cycle(names):
+        if stopping.is_set():
+            return
+        document = knowledge.document(name)
+        deed = random.choice(("open", "narrow", "narrow", "withdraw", "narrow and wait", "withdraw and wait"))
+        if deed.startswith("withdraw") and document.version > 0:
+            await knowledge.withdraw(document)
+        else:
+            await knowledge.add(document, labels=() if deed == "open" else (LABEL,))
+        if deed.endswith("wait"):
+            await knowledge.takes_effect(document)
+        await asyncio.sleep(_PAUSE_S)
+
+
+def _owner() -> dict[str, str]:
+    return headers("olga", roles=("knowledge_owner", "agent"), labels=(LABEL,))
+
+
 _MOST_TRIES = 300
 """Answers to one question that all say to try again: half a minute of a service that is there."""
 _MOST_INTERRUPTED = 5
@@ -207,3 +392,152 @@ async def at_work(*tasks: Any) -> AsyncGenerator[None]:
         for task in tasks:
             group.create_task(task)
         yield
+
+
+GONE = "[withdrawn]"
+_FINAL = (None, "withdrawn")
+"""What may end a question: an answer, or word that its source is gone."""
+_RECORDED_WITHIN_S = 60.0
+_DRAINED_WITHIN_S = 200.0
+_AT_ONCE = 16
+"""Records that are read back together."""
+
+
+async def faults_of_documents(site: Site, knowledge: Knowledge) -> list[str]:
+    """Wait until nothing is in the queues, then return what is not as it was accepted last."""
+    faults = [f"an owner saw: {fault}" for fault in knowledge.faults]
+    until_s = time.monotonic() + _DRAINED_WITHIN_S
+    for document in knowledge.documents.values():
+        state = await _settled(knowledge, document, until_s=until_s)
+        wanted = "withdrawn" if document.withdrawn else "live"
+        if state != wanted:
+            faults.append(f"{document.document_id}: accepted as {wanted}, now {state}")
+        else:
+            faults += await _faults_of_text(knowledge, document)
+    return faults + await _faults_of_index(site, knowledge)
+
+
+async def _settled(knowledge: Knowledge, document: KnownDocument, *, until_s: float) -> str:
+    """Return the document's state, once it is none on the way."""
+    while True:
+        status = await knowledge.status(document.document_id)
+        if status is None:
+            state = "unknown"
+        else:
+            state = str(status["state"])
+            if state == "withdrawn" and status["live_content_hash"] is None:
+                return state
+            if state in ("live", "failed", "stale"):
+                return f"{state} ({status['failure_reason']})" if status["failure_code"] else state
+        if time.monotonic() > until_s:
+            return f"still {state}"
+        await asyncio.sleep(_AGAIN_S)
+
+
+async def _faults_of_text(knowledge: Knowledge, document: KnownDocument) -> list[str]:
+    path = f"/v1/documents/{document.document_id}"
+    reader = headers("olga", labels=(LABEL,))
+    response = await knowledge.client.get(path, headers=reader)
+    if document.withdrawn:
+        return [] if response.status_code == 404 else [f"{document.document_id}: withdrawn, and still read"]
+    if document.marker not in response.text:
+        return [f"{document.document_id}: its newest text {document.marker} is not what is read"]
+    if document.labels and (await knowledge.client.get(path, headers=headers("pat"))).status_code != 404:
+        return [f"{document.document_id}: read without its label"]
+    return []
+
+
+async def _faults_of_index(site: Site, knowledge: Knowledge) -> list[str]:
+    """Hold the index against the documents: each that is live once, with its newest text and labels."""
+    stores = TenantStores(
+        site.tenant_folder, embedding_model="tiny-embedding", dimensions=DIMENSIONS, model_digest=DIGEST
+    )
+    faults: list[str] = []
+    names = list(knowledge.documents)
+    passages = documents = 0
+    try:
+        for start in range(0, len(names), 20):
+            chunk = names[start : start + 20]
+            deadline = Deadline.after(30.0, clock=SystemClock())
+            found = await stores.search.read_documents(chunk, labels=frozenset((LABEL,)), deadline=deadline)
+            public = await stores.search.read_documents(chunk, labels=frozenset(), deadline=deadline)
+            for name in chunk:
+                document = knowledge.documents[name]
+                if document.withdrawn:
+                    if name in found:
+                        faults.append(f"{name}: withdrawn, and still in the index")
+                    continue
+                if name not in found:
+                    faults.append(f"{name}: live, and not in the index")
+                    continue
+                ordinals = [passage.ordinal for passage in found[name].passages]
+                documents, passages = documents + 1, passages + len(ordinals)
+                if ordinals != list(range(len(ordinals))):
+                    faults.append(f"{name}: has the passages {ordinals} in the index")
+                if document.marker not in found[name].passages[0].text:
+                    faults.append(f"{name}: the index does not have its newest text {document.marker}")
+                if (name in public) == bool(document.labels):
+                    faults.append(f"{name}: its labels are {document.labels}, the index says otherwise")
+        info = await stores.search.info()
+    finally:
+        await stores.close()
+    if (info.document_count, info.passage_count) != (documents, passages):
+        faults.append(
+            f"the index has {info.document_count} documents and {info.passage_count} passages,"
+            f" of live documents {documents} and {passages}"
+        )
+    return faults
+
+
+async def faults_of_answers(site: Site, agents: Agents) -> list[str]:
+    """Return what agents were shown and the records do not have, or have twice."""
+    await agents.come_back_at_last()
+    file = site.tenant_folder / "records.sqlite"
+    records = stored_bodies(file, partition="answer#*", sort="answer")
+    ended = {record["answer_id"] for record in records}
+    begun = stored_bodies(file, partition="answer#*", sort="interrupted")
+    rows = records + [record for record in begun if record["answer_id"] not in ended]
+    twice = [name for name, count in Counter(row["answer_id"] for row in rows).items() if count > 1]
+    faults = [f"the record {answer_id} is there twice" for answer_id in twice]
+    whole = Counter(row["question"] for row in rows if row["outcome"] == "done")
+    for asked in agents.asked:
+        if whole[asked.question] > 1:
+            faults.append(f"{asked.key}: {whole[asked.question]} whole answers")
+        if asked.refused not in _FINAL:
+            faults.append(f"{asked.key}: refused with {asked.refused} ({asked.tries} tries)")
+    shown = [(asked, answer_id) for asked in agents.asked for answer_id in asked.shown]
+    for start in range(0, len(shown), _AT_ONCE):
+        some = shown[start : start + _AT_ONCE]
+        judged = await asyncio.gather(*(_faults_of_answer(agents, *one) for one in some))
+        faults += [fault for found in judged for fault in found]
+    return faults
+
+
+async def _faults_of_answer(agents: Agents, asked: AskedQuestion, answer_id: str) -> list[str]:
+    shown = asked.text_of(answer_id).strip()
+    how = asked.ended.get(answer_id, "cut off")
+    response = await record_of(agents, asked, answer_id)
+    if response.status_code != 200:
+        return [f"{asked.key}: {how} after {len(shown)} characters, its record is {response.status_code}"]
+    record = response.json()["record"]
+    text = str(record["text"]).strip()
+    if how == "done":
+        is_whole = record["outcome"] == "done" and _agree(text, shown) and len(text) == len(shown)
+        return [] if is_whole else [f"{asked.key}: shown {shown!r}, recorded {record['outcome']} {text!r}"]
+    return [] if _agree(text, shown) else [f"{asked.key}: shown {shown!r}, recorded {text!r}"]
+
+
+async def record_of(agents: Agents, asked: AskedQuestion, answer_id: str) -> httpx.Response:
+    """Return the answer's record; that of an interrupted answer counts when its deadline is over."""
+    until_s = time.monotonic() + _RECORDED_WITHIN_S
+    while True:
+        reader = headers(asked.agent, labels=(LABEL,))
+        response = await agents.client.get(f"/v1/answers/{answer_id}", headers=reader)
+        if response.status_code == 200 or time.monotonic() > until_s:
+            return response
+        await asyncio.sleep(_AGAIN_S)
+
+
+def _agree(first: str, second: str) -> bool:
+    """Say whether one text begins the other. A notice may stand where a document was withdrawn or changed."""
+    return GONE in first or first.startswith(second) or second.startswith(first)

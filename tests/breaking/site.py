@@ -16,10 +16,10 @@ from typing import Literal
 import httpx
 
 from assistant.process.settings import ServiceSettings, WorkerSettings, inherited_environment
-from tests.fakes.forked import ForkedProcess, start_forked
-from tests.fakes.running_service import ANYTHING_IS_NEAR, Scene, published_keys, service_settings
-from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket
-from tests.fakes.tokens import EC_KEY, claims, token
+from tests.stage.processes import ForkedProcess, start_forked
+from tests.stage.running_service import ANYTHING_IS_NEAR, Scene, published_keys, service_settings
+from tests.stage.sagemaker_runtime import DIMENSIONS, SageMakerSocket, sagemaker_socket
+from tests.stage.tokens import EC_KEY, claims, token
 
 TENANT = "clinic"
 LABEL = "hr"

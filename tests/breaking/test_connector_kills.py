@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.fakes.stored_items import stored_bodies
+from tests.stage.tenant_stores import stored_bodies
 
 KILLS = int(os.environ.get("KILLS", "5"))
 RANDOM = Random(f"connectors {os.environ.get('SEED', '1')}")  # noqa: S311 (no secret)

@@ -14,11 +14,19 @@ from random import Random
 
 import pytest
 
-from tests.breaking.agents import Agents, at_work
-from tests.breaking.owners import COMMON, Knowledge, bring_again, bring_stock, own
-from tests.breaking.reckoning import faults_of_answers, faults_of_documents
+from tests.breaking.agents import (
+    COMMON,
+    Agents,
+    Knowledge,
+    at_work,
+    bring_again,
+    bring_stock,
+    faults_of_answers,
+    faults_of_documents,
+    own,
+)
 from tests.breaking.site import Part, Site, running_site
-from tests.fakes.running_service import eventually
+from tests.stage.running_service import eventually
 
 KILLS = int(os.environ.get("KILLS", "3"))
 SEED = int(os.environ.get("SEED", "1"))

@@ -9,12 +9,18 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.browser.answers import LOST, QUESTION, REFILL, quoted_refill, refill_document
 from tests.browser.console_page import ConsolePage, Faults, OpenConsole
-from tests.browser.product import Product, Rehearsal, rehearsal_of, running_product
-from tests.browser.scripted_llm import ScriptedLlm
-from tests.browser.stand_in import StandIn, running_stand_in
-from tests.programs import require
+from tests.browser.product import Product, Rehearsal, ScriptedLlm, rehearsal_of, running_product
+from tests.browser.stand_in import (
+    LOST,
+    QUESTION,
+    REFILL,
+    StandIn,
+    quoted_refill,
+    refill_document,
+    running_stand_in,
+)
+from tests.stage.programs import require
 
 FLAGS = (
     "--headless",

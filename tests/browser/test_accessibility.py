@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.answers import QUESTION, UNANSWERABLE, done, refill_sources
 from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.product import Rehearsal
-from tests.browser.stand_in import StandIn
+from tests.browser.stand_in import QUESTION, UNANSWERABLE, StandIn, done, refill_sources
 
 VIEWS: dict[str, dict[str, Any]] = {
     "1280x720": {},
@@ -30,12 +29,22 @@ def view(
     return open_console(rehearsal.url, **request.param)
 
 
-def test_the_sign_in_page(view: ConsolePage, check: Callable[[ConsolePage], None]) -> None:
+def test_sign_in_keys_and_knowledge(view: ConsolePage, check: Callable[[ConsolePage], None]) -> None:
     view.open()
     expect(view.button("Sign in")).to_be_visible()
     check(view)
     view.sign_in(roles=("agent", "knowledge_owner"))
     expect(view.question).to_be_visible()
+    check(view)
+    view.button("Keyboard").click()
+    expect(view.page.get_by_role("dialog")).to_be_visible()
+    check(view)
+    view.page.keyboard.press("Escape")
+    view.page.get_by_role("link", name="Knowledge").click()
+    expect(view.page.locator(".documents")).to_be_visible()
+    check(view)
+    view.page.get_by_role("button", name="Withdraw").first.click()
+    expect(view.page.get_by_role("dialog")).to_be_visible()
     check(view)
 
 
@@ -62,20 +71,3 @@ def test_answers_that_went_wrong(
     written.ask_to_the_end(QUESTION)
     expect(written.notice).to_contain_text("Sources only")
     check(written)
-
-
-def test_the_list_of_keys(view: ConsolePage, check: Callable[[ConsolePage], None]) -> None:
-    view.sign_in()
-    view.button("Keyboard").click()
-    expect(view.page.get_by_role("dialog")).to_be_visible()
-    check(view)
-
-
-def test_the_knowledge_page(view: ConsolePage, check: Callable[[ConsolePage], None]) -> None:
-    view.sign_in(roles=("agent", "knowledge_owner"))
-    view.page.get_by_role("link", name="Knowledge").click()
-    expect(view.page.locator(".documents")).to_be_visible()
-    check(view)
-    view.page.get_by_role("button", name="Withdraw").first.click()
-    expect(view.page.get_by_role("dialog")).to_be_visible()
-    check(view)

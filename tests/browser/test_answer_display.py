@@ -2,55 +2,49 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.answers import (
+from assistant.documents.formats import convert
+from assistant.documents.parsing.render import render
+from tests.browser.console_page import ConsolePage, OpenConsole
+from tests.browser.product import Held
+from tests.browser.stand_in import (
     LOST,
+    OFFERED,
+    OVERDOSE,
+    QUESTION,
     REFILL,
     REFILL_TEXT,
+    SECTION,
     SUPPORTED,
     UNSUPPORTED,
+    StandIn,
     done,
     quoted_refill,
+    refill_document,
     refill_sources,
     units,
+    withheld,
 )
-from tests.browser.console_page import ConsolePage, OpenConsole
-from tests.browser.stand_in import StandIn
 
 PHONE = {"width": 390, "height": 844}
 PASTED = "From: a patient\n" + "My claim came back and I do not know what to do about it. " * 8
 
 
-def test_markdown_is_rendered_as_steps_tables_bold_and_headings(answered: OpenConsole) -> None:
+def test_sources_are_grouped_by_document_and_an_opened_one_highlights_the_quote(
+    answered: OpenConsole,
+) -> None:
     console = answered()
-    expect(console.answer.locator("h4")).to_have_text("Steps")
-    expect(console.answer.locator("ol > li")).to_have_count(2)
-    expect(console.answer.locator("td")).to_have_text(
-        ["Retail, not controlled", "75 percent", "Mail, 90 days", "70 percent13"]
-    )
-    expect(console.answer.locator("strong").last).to_have_text("offer to queue")
     expect(console.page.locator(".part-head .badge")).to_have_text("Quoted from the documents")
-
-
-def test_sources_are_grouped_by_document_with_their_dates(answered: OpenConsole) -> None:
-    console = answered()
     documents = console.page.locator(".document")
     expect(documents).to_have_count(2)
     expect(documents.first.locator(".in-force")).to_have_text("in force since 13 Apr 2026")
     expect(documents.first.locator(".source-head .link")).to_have_text(["Steps", "Exceptions"])
-    expect(documents.last.locator(".source-head .link")).to_have_text(["When this applies"])
-
-
-def test_an_opened_source_highlights_the_quote_and_names_its_section(
-    answered: OpenConsole,
-) -> None:
-    console = answered()
     console.citations.first.click()
     marks = console.panel.locator("mark.passage")
     expect(marks.first).to_be_in_viewport()
@@ -71,85 +65,14 @@ def test_a_reply_begins_empty_and_the_agent_inserts_the_lines(
     expect(console.reply).to_be_focused()
     console.button("Insert these lines").click()
     expect(console.reply).to_have_value(SUPPORTED)
+    console.reply.fill(f"{SUPPORTED} {UNSUPPORTED}")
+    expect(console.page.locator("#reply-hint")).to_contain_text("1 sentence of the answer")
+    console.reply.fill(SUPPORTED)
+    expect(console.page.locator("#reply-hint")).to_contain_text("until you record or discard it.")
     console.button("Record as sent").click()
     expect(console.page.get_by_text("Recorded as sent at")).to_be_visible()
     [sent] = [body for kind, body in stand_in.marks if kind == "sent"]
     assert (sent["began_with"], sent["lines"]) == ("lines", [0])
-
-
-def test_a_quoted_section_says_so_with_a_contact_and_why_no_model_wrote(answered: OpenConsole) -> None:
-    console = answered(*quoted_refill(escalation="Claims Desk, ext. 4100", fallback="withheld"))
-    expect(console.page.locator(".part-head .badge")).to_contain_text("Quoted from the documents")
-    expect(console.page.locator(".escalation")).to_contain_text("Claims Desk, ext. 4100")
-    expect(console.page.locator(".fallback")).to_contain_text(
-        "each of its sentences states a value that no source holds"
-    )
-    expect(console.turns.first).to_contain_text("Quoted")
-
-
-def test_an_unanswered_question_shows_the_reason_and_a_contact(answered: OpenConsole) -> None:
-    silence = {
-        "finish_reason": "no_evidence",
-        "reason": "No document says anything about oil.",
-        "citations": [],
-    }
-    console = answered(refill_sources(), done(**silence, escalation="Pharmacist on duty, ext. 4200"))
-    expect(console.page.locator(".outcome")).to_contain_text("No document says anything about oil.")
-    expect(console.page.locator(".escalation")).to_have_text("Whom to ask: Pharmacist on duty, ext. 4200")
-    expect(console.button("Write a reply")).to_be_visible()
-
-
-def test_an_alternative_document_is_listed_and_can_be_opened(answered: OpenConsole) -> None:
-    console = answered()
-    card = console.page.locator(".also-card")
-    expect(card).to_be_hidden()
-    console.page.keyboard.press("Alt+Shift+KeyO")
-    expect(card).to_contain_text("in force since 1 Jun 2026")
-    expect(card.locator("li")).to_have_count(2)
-    card.get_by_role("button", name="Open the document Lost medication").click()
-    expect(console.page.locator("#panel-title")).to_contain_text("Lost medication")
-
-
-def test_a_question_starts_a_conversation_unless_it_is_a_follow_up(
-    at: OpenConsole, stand_in: StandIn
-) -> None:
-    console = at()
-    expect(console.page.get_by_label("New question")).to_be_visible()
-    console.ask_to_the_end("One?")
-    console.ask_to_the_end("Two?")
-    console.question.fill("Three?")
-    console.question.press("Alt+Enter")
-    expect(console.turns).to_have_count(2)
-    console.await_end()
-    console.page.get_by_label("Follow up on this answer").check()
-    console.ask_to_the_end("Four?")
-    expect(console.page.get_by_role("radio", name="New question")).to_be_checked()
-    asked = [request.get("conversation_id") for request in stand_in.asked]
-    assert asked == [None, None, "conversation-2", "conversation-2"]
-
-
-def test_earlier_conversations_are_listed_opened_and_removed(at: OpenConsole) -> None:
-    console = at()
-    for question in ("Question about patient 4711?", "Another one?", "A third?"):
-        console.ask_to_the_end(question)
-    stored: str = console.page.evaluate("JSON.stringify({...localStorage})")
-    assert "4711" not in stored
-    assert "amira" not in stored
-    kept: list[dict[str, str]] = json.loads(next(iter(json.loads(stored).values())))
-    assert [sorted(item) for item in kept] == [["at", "id"]] * 3
-    console.page.reload()
-    earlier = console.page.locator(".earlier-item")
-    expect(earlier).to_have_count(2)
-    expect(earlier.last).to_contain_text("Question about patient 4711?")
-    earlier.last.locator(".turn-link").click()
-    expect(console.page.locator("#question-title")).to_have_text("Question about patient 4711?")
-    expect(console.answer.locator("ol > li")).to_have_count(2)
-    expect(earlier.first).to_contain_text("A third?")
-    console.page.get_by_role("button", name="Remove from this list: A third?").click()
-    expect(earlier).to_have_count(1)
-    console.button("Clear this list").click()
-    expect(earlier).to_have_count(0)
-    assert console.page.evaluate("localStorage.length") == 0
 
 
 def test_the_verdict_buttons_are_visible_without_scrolling(answered: OpenConsole) -> None:
@@ -175,17 +98,6 @@ def test_on_a_phone_the_sources_open_from_the_answer_and_close_again(
     expect(opener).to_be_focused()
     console.page.keyboard.press("Alt+Shift+KeyE")
     expect(console.reply).to_be_focused()
-
-
-def test_on_a_phone_a_citation_shows_a_preview_beside_it(answered: OpenConsole) -> None:
-    console = answered(viewport=PHONE)
-    console.citations.first.focus()
-    expect(console.page.locator("#citation-preview")).to_be_visible()
-    # a row is a card, with the name of the column above each value
-    cell = console.answer.get_by_role("cell").nth(1)
-    expect(cell).to_be_in_viewport(ratio=1)
-    label = cell.evaluate("(cell) => getComputedStyle(cell, '::before').content")
-    assert label == '"Share that must be used"'
 
 
 @pytest.mark.parametrize(
@@ -254,3 +166,145 @@ def test_a_mark_that_is_saved_late_leaves_the_next_question_its_focus(answered: 
     expect(console.page.locator(".latest")).to_contain_text("Marked good")
     expect(console.question).to_be_focused()
     expect(console.page.get_by_label("A better answer (optional)")).to_be_visible()
+
+
+def test_a_question_starts_a_conversation_unless_it_is_a_follow_up(
+    at: OpenConsole, stand_in: StandIn
+) -> None:
+    console = at()
+    expect(console.page.get_by_label("New question")).to_be_visible()
+    console.ask_to_the_end("One?")
+    console.ask_to_the_end("Two?")
+    console.question.fill("Three?")
+    console.question.press("Alt+Enter")
+    expect(console.turns).to_have_count(2)
+    console.await_end()
+    console.page.get_by_label("Follow up on this answer").check()
+    console.ask_to_the_end("Four?")
+    expect(console.page.get_by_role("radio", name="New question")).to_be_checked()
+    asked = [request.get("conversation_id") for request in stand_in.asked]
+    assert asked == [None, None, "conversation-2", "conversation-2"]
+
+
+HALF = ("token", {"text": "The first half "})
+REST = ("token", {"text": "and the rest."})
+
+
+def test_a_stopped_answer_keeps_its_text_and_notice_after_a_reload(
+    at: OpenConsole, stand_in: StandIn
+) -> None:
+    middle = Held()
+    stand_in.answers(refill_sources(), HALF, middle, REST, done())
+    console = at()
+    console.ask(QUESTION)
+    expect(console.answer).to_have_text("The first half")
+    console.page.keyboard.press("Alt+Shift+KeyS")
+    expect(console.notice).to_contain_text("Stopped")
+    console.wait_until(lambda: bool(stand_in.cancelled))
+    middle.released.set()
+    console.wait_until(lambda: bool(stand_in.conversations))
+    console.page.reload()
+    expect(console.notice).to_contain_text("Stopped")
+    expect(console.answer).to_have_text("The first half")
+
+
+PDF = (Path(__file__).parents[1] / "data" / "tariff.pdf").read_bytes()
+
+
+def stored() -> dict[str, Any]:
+    """The tariff as the service sends it: the last row of the first table is cited, said to be on page 2."""
+    parsed = render(convert("tariff.pdf", PDF)).parsed
+    cited = parsed.tables[0].rows[-1]
+    tables = [
+        {"header": table.header, "rows": [[(cell.start, cell.end) for cell in row] for row in table.rows]}
+        for table in parsed.tables
+    ]
+    sections = [
+        {"headings": part.headings, "start": part.span.start, "end": part.span.end}
+        for part in parsed.sections
+    ]
+    return {
+        "title": "Tariff",
+        "text": parsed.text,
+        "sections": sections,
+        "span": (parsed.text.rindex("Plan", 0, cited[0].start), cited[-1].end),
+        "tables": tables,
+        "original": {"name": "tariff.pdf", "media_type": "application/pdf", "page": 2},
+    }
+
+
+def test_the_console_shows_tables_and_opens_the_original_at_its_page(
+    answered: OpenConsole, stand_in: StandIn
+) -> None:
+    stand_in.documents[REFILL] = refill_document() | stored()
+    console = answered()
+    console.citations.first.click()
+    table = console.panel.locator("table").first
+    expect(table.locator("th")).to_have_text(["Plan", "Fee private", "Fee business", "Minutes"])
+    expect(table.locator("tr", has=console.page.locator("mark"))).to_contain_text("World")
+    console.page.route("**/*format=original*", lambda route: route.fulfill(body=PDF))
+    with console.page.context.expect_page() as opened:
+        console.panel.get_by_role("button", name="Open the original at page 2").click()
+    assert opened.value.url.startswith("blob:")
+    assert opened.value.url.endswith("#page=2")
+
+
+DESK = {"width": 1440, "height": 900}
+
+
+def begins(stand_in: StandIn) -> Held:
+    """Let the stand-in say all that an answer can have, and hold it back before its first word."""
+    held = Held()
+    stand_in.started = {
+        "red_flags": [OVERDOSE],
+        "unchecked_language": "es",
+        "recorded_model": "a model, 20 Nov 2026",
+    }
+    first, *last = units((f"{SUPPORTED} ", "supported", [1]), (UNSUPPORTED, "unsupported", [1, 3]))
+    gap = withheld("17 mg", index=9, at=len(SUPPORTED) + 1)
+    also = [{**SECTION, "title": "Lost medication"}]
+    ending = done(mode="written", degraded=["reranking"], also=also)
+    stand_in.answers(
+        refill_sources(section=SECTION, offered=OFFERED), held, first, last[0], gap, *last[1:], ending
+    )
+    return held
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"viewport": DESK},
+        {"viewport": DESK, "color_scheme": "dark"},
+        {"viewport": PHONE},
+        {"viewport": {"width": 320, "height": 700}},
+    ],
+    ids=["1440x900", "dark", "390x844", "320 px"],
+)
+def test_axe_finds_nothing_in_all_that_an_answer_can_have(
+    at: OpenConsole, stand_in: StandIn, check: Callable[[ConsolePage], None], options: dict[str, Any]
+) -> None:
+    held = begins(stand_in)
+    console = at(**options)
+    console.ask(QUESTION)
+    expect(console.page.locator(".offered")).to_be_visible()
+    check(console)
+    held.released.set()
+    console.await_end()
+    check(console)
+    console.page.keyboard.press("Alt+Shift+KeyC")
+    expect(console.page.locator("#panel-title")).to_be_focused()
+    console.page.keyboard.press("Escape")
+    expect(console.page.locator(".sentence.unsupported .citation").first).to_be_focused()
+    for key in ("KeyD", "KeyO", "KeyU"):
+        console.page.keyboard.press(f"Alt+Shift+{key}")
+    expect(console.reply).to_be_visible()
+    check(console)
+    stand_in.started = {}
+    keys = [
+        (name, {**data, "is_key": True}) if name == "sentence" else (name, data)
+        for name, data in quoted_refill()
+    ]
+    stand_in.answers(*keys)
+    console.ask_to_the_end(QUESTION)
+    expect(console.answer.locator("mark").first).to_be_visible()
+    check(console)

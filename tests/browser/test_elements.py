@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.answers import done, refill_sources, units
 from tests.browser.console_page import ConsolePage, OpenConsole
-from tests.browser.scripted_llm import Held
-from tests.browser.stand_in import StandIn
+from tests.browser.product import Held
+from tests.browser.stand_in import StandIn, done, refill_sources, units
 
 PHONE = {"width": 320, "height": 700}
 LABEL = "[order status]"
@@ -124,26 +121,6 @@ def test_an_element_waits_as_a_skeleton_and_fills_while_the_text_stands(
     check(console)
 
 
-def test_a_card_shows_its_values_with_their_labels_and_what_was_asked(
-    answered: OpenConsole, check: Check
-) -> None:
-    fields = (value("Status", "Being prepared"), value("Next fill", "24 Nov 2026", tone="warning"))
-    console = answered(*script(ready(*fields, kind="card", title="Refill")))
-    card = console.answer.locator(".element.is-card")
-    for words in ("Refill", "order 4471-2208", "Status", "Being prepared", "Next fill", "24 Nov 2026"):
-        expect(card).to_contain_text(words)
-    check(console)
-
-
-def test_an_answer_of_live_values_alone_quotes_no_document(answered: OpenConsole, check: Check) -> None:
-    whole = {"place": "inline", "start": 0, "end": len(LABEL)}
-    status = ready(value("Status", "Shipped", tone="good"), display=whole)
-    console = answered(("token", {"text": LABEL}), status, done(mode="quoted"))
-    badge = console.page.locator(".part-head .badge")
-    expect(badge).to_have_text("Live values; no document is quoted")
-    check(console)
-
-
 def test_a_failed_element_says_so_and_can_be_asked_again(
     answered: OpenConsole, stand_in: StandIn, check: Check
 ) -> None:
@@ -157,13 +134,38 @@ def test_a_failed_element_says_so_and_can_be_asked_again(
     assert [path for path, _ in stand_in.tried] == ["/v1/answers/answer-1/elements/e1"]
 
 
-def test_what_is_not_allowed_offers_no_second_try(answered: OpenConsole, check: Check) -> None:
-    detail = "Your role may not see this."
-    console = answered(*script(element(state="not_allowed", problem="not_allowed", detail=detail)))
-    refused = console.answer.locator(".element.not_allowed")
-    expect(refused).to_contain_text(detail)
-    expect(refused.get_by_role("button")).to_have_count(0)
-    check(console)
+CARD = (value("Status", "Being prepared"), value("Next fill", "24 Nov 2026", tone="warning"))
+WHOLE = {"place": "inline", "start": 0, "end": len(LABEL)}
+STATES = {"procedures": "answered", "reviews": "empty", "forum": "late", "community": "not_asked"}
+ASKED = [{"name": name, "kind": "qa", "weight": 0.25, "state": state} for name, state in STATES.items()]
+REFUSED = {"state": "not_allowed", "problem": "not_allowed", "detail": "Your role may not see this."}
+SHOWN: list[tuple[tuple[Any, ...], str, tuple[str, ...]]] = [
+    (
+        script(ready(*CARD, kind="card", title="Refill")),
+        ".element.is-card",
+        ("Refill", "order 4471-2208", "Being prepared", "Next fill", "24 Nov 2026"),
+    ),
+    (
+        (("token", {"text": LABEL}), ready(value("Status", "Shipped"), display=WHOLE), done(mode="quoted")),
+        ".part-head .badge",
+        ("Live values; no document is quoted",),
+    ),
+    (script(element(**REFUSED)), ".element.not_allowed:not(:has(button))", (REFUSED["detail"],)),
+    (script(asked=ASKED), ".asked", ("procedures · reviews (nothing found)",)),
+    (script(asked=ASKED), ".sheet :is(.notice, .limit)", ("forum did not answer",)),
+]
+
+
+def test_values_their_refusals_and_the_sources_that_were_asked_are_told(
+    at: Open, stand_in: StandIn, check: Check
+) -> None:
+    console = at()
+    for events, place, words in SHOWN:
+        stand_in.answers(*events)
+        console.ask_to_the_end(QUESTION)
+        for word in words:
+            expect(console.page.locator(place)).to_contain_text(word)
+        check(console)
 
 
 def test_data_of_a_system_stay_text(answered: OpenConsole) -> None:
@@ -189,44 +191,5 @@ def test_a_comparison_reads_on_a_phone_and_on_a_desk(
     expect(table.get_by_role("row").nth(2)).to_contain_text("not stated")
     expect(console.page.locator(".element-table")).to_contain_text("catalogue, 3 Nov 2026")
     check(console)
-
-
-def test_a_value_of_a_comparison_opens_the_review_that_it_is_quoted_from(
-    answered: OpenConsole,
-) -> None:
-    console = answered(*script(comparison()), question="Which one is quieter?")
-    console.page.get_by_role("table", name="Comparison").get_by_label("Source 2").click()
+    table.get_by_label("Source 2").click()
     expect(console.panel).to_be_visible()
-
-
-def test_the_page_says_which_sources_were_asked_and_which_did_not_answer(
-    answered: OpenConsole, check: Check
-) -> None:
-    states = {"procedures": "answered", "reviews": "empty", "forum": "late", "community": "not_asked"}
-    asked = [{"name": name, "kind": "qa", "weight": 0.25, "state": state} for name, state in states.items()]
-    console = answered(*script(asked=asked))
-    part = console.page.locator(".asked")
-    expect(console.notice).to_contain_text("forum did not answer")
-    expect(part).to_contain_text("procedures · reviews (nothing found)")
-    expect(part).not_to_contain_text("community")
-    check(console)
-
-
-def test_a_value_in_a_line_of_text_says_what_was_asked(answered: OpenConsole, check: Check) -> None:
-    console = answered(*script(ready(value("Status", "Shipped"))))
-    shown = console.page.get_by_role("group", name="Order status, order 4471-2208: Shipped")
-    expect(shown).to_contain_text("order 4471-2208 · orders, ")
-    check(console)
-
-
-def signed_context(**claims: Any) -> str:
-    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-    return f"e30.{payload}.signature"
-
-
-def test_an_expired_context_says_where_a_new_one_is_from(at: Open) -> None:
-    console = at()
-    console.page.evaluate(
-        "token => { location.hash = `context=${token}` }", signed_context(customer="C-1042", exp=1)
-    )
-    expect(console.page.locator(".context-bar")).to_contain_text("link has expired")

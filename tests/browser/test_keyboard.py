@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.answers import QUESTION, SUPPORTED, UNSUPPORTED
 from tests.browser.console_page import ConsolePage
-from tests.browser.scripted_llm import ScriptedLlm
+from tests.browser.product import ScriptedLlm
+from tests.browser.stand_in import QUESTION, SUPPORTED, UNSUPPORTED
 
 _TAB_LIMIT = 60
 _FOCUSED = """() => {
@@ -68,6 +68,10 @@ def test_an_agent_works_with_the_keyboard_alone(stage: ConsolePage, llm: Scripte
     expect(stage.reply).to_be_editable()
     keys.press("Control+a")
     keys.type("Dear patient, the plan returned code 79.")
+    page.reload()
+    expect(stage.reply).to_have_value("Dear patient, the plan returned code 79.")
+    expect(stage.turns).to_have_count(1)
+    stage.reply.focus()
     keys.press("Control+Enter")
     expect(page.locator(".sent-list summary")).to_have_count(1)
     expect(page.locator("#edit-reply")).to_be_focused()
@@ -82,6 +86,9 @@ def test_an_agent_works_with_the_keyboard_alone(stage: ConsolePage, llm: Scripte
     keys.press("Enter")
     expect(page.locator(".latest")).to_contain_text("Marked bad")
     expect(page.locator("#verdict-bad")).to_be_focused()
+    page.reload()
+    expect(page.locator(".latest")).to_contain_text("Marked bad")
+    expect(page.locator(".sent-list summary")).to_contain_text("Recorded as sent at")
 
     keys.press("Alt+Shift+KeyN")
     expect(stage.question).to_be_focused()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-import pytest
 from playwright.sync_api import expect
 
-from tests.browser.answers import QUESTION, SUPPORTED
 from tests.browser.console_page import ConsolePage
-from tests.browser.product import Rehearsal
-from tests.browser.scripted_llm import Held, ScriptedLlm
+from tests.browser.product import Held, Rehearsal, ScriptedLlm
+from tests.browser.stand_in import QUESTION, SUPPORTED
 
 LOST = "Connection lost, coming back…"
 FIRST = f"{SUPPORTED} If the"
@@ -82,33 +79,3 @@ def test_a_killed_service_leaves_the_written_text_and_a_retry_button(
     expect(stage.turns).to_have_count(2)
     stage.page.reload()
     expect(stage.turns).to_have_text([re.compile("Interrupted"), re.compile("Answered")])
-
-
-def test_a_reload_during_an_answer_resumes_it(stage: ConsolePage, llm: ScriptedLlm) -> None:
-    middle = Held()
-    llm.says(FIRST, middle, REST)
-    calls = llm.calls
-    stage.sign_in()
-    stage.ask(QUESTION)
-    expect(stage.answer).to_contain_text(SUPPORTED)
-    assert "reject" not in stage.page.evaluate("sessionStorage.getItem('care-console.tab')").replace(
-        QUESTION, ""
-    )
-    stage.page.reload()
-    expect(stage.answer).to_contain_text(SUPPORTED)
-    middle.released.set()
-    stage.await_end()
-    expect(stage.answer).to_contain_text(END)
-    expect(stage.citations).not_to_have_count(0)
-    expect(stage.turns).to_have_count(1)
-    expect(stage.question).to_have_value("")
-    assert llm.calls == calls + 2  # it is read, and answered
-
-
-@pytest.fixture
-def paused(rehearsal: Rehearsal) -> Iterator[Path]:
-    """Pause the pharmacy; the file that holds its power state."""
-    power = rehearsal.state_of("pharmacy") / "power"
-    power.write_text("paused", encoding="utf-8")
-    yield power
-    power.unlink(missing_ok=True)

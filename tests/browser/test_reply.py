@@ -7,10 +7,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.answers import SUPPORTED, done, refill_sources, units
 from tests.browser.console_page import ConsolePage
-from tests.browser.scripted_llm import Held
-from tests.browser.stand_in import StandIn
+from tests.browser.product import Held
+from tests.browser.stand_in import SUPPORTED, StandIn, done, refill_sources, units
 
 OpenConsole = Callable[..., ConsolePage]
 WRONG = "Your plan pays from day 25."
@@ -31,11 +30,11 @@ def console(stand_in: StandIn, answered: OpenConsole) -> ConsolePage:
         ),
         (("token", {"text": RIGHT}), done()),
     ]
-    stand_in.checks = {WRONG: [FOUND]}
+    stand_in.checks, stand_in.guards = {WRONG: [FOUND]}, {"pharmacy": "reason"}
     return answered(refill_sources(), *units((SUPPORTED, "supported", [1])), done(mode="written"))
 
 
-def test_faults_open_before_anything_is_used(
+def test_faults_open_before_anything_is_used_and_a_text_with_them_goes_with_a_reason(
     console: ConsolePage, stand_in: StandIn, check: Callable[[ConsolePage], None]
 ) -> None:
     console.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -50,31 +49,17 @@ def test_faults_open_before_anything_is_used(
         expect(faults).to_be_focused()
     assert console.page.evaluate("navigator.clipboard.readText()") == "before"
     assert stand_in.marks == []
-    console.button("I checked: use it").click()
+    use = console.button("I checked: use it")
+    expect(use).to_be_disabled()
+    console.page.get_by_label("Why is it right?").fill("The plan changed today.")
+    use.click()
     console.button("Copy").click()
     expect(console.button("Copied")).to_be_visible()
     assert console.page.evaluate("navigator.clipboard.readText()") == WRONG
-
-
-def test_a_reply_is_written_anew_edited_checked_and_recorded(console: ConsolePage, stand_in: StandIn) -> None:
-    console.button("Reply to the patient").click()
-    expect(console.reply).to_have_value(WRONG)
-    console.button("Shorter").click()
-    expect(console.reply).to_have_value(RIGHT)
-    asked = stand_in.reply_bodies[-1]
-    assert (asked["style"], asked["draft"]) == ("shorter", WRONG)
-    expect(console.page.locator("#reply-faults")).to_have_count(0)
-    console.reply.fill(WRONG)
-    expect(console.page.locator("#reply-faults")).to_be_visible()
-    assert stand_in.reply_bodies[-1]["text"] == WRONG
-    console.reply.fill(f"{RIGHT} Bye.")
     console.button("Record as sent").click()
     expect(console.page.get_by_text("Recorded as sent at")).to_be_visible()
     [sent] = [body for kind, body in stand_in.marks if kind == "sent"]
-    assert (sent["text"], sent["reply_id"]) == (f"{RIGHT} Bye.", "reply-2")
-    assert (sent["text"], True) in [
-        (body.get("text"), body.get("by_model")) for body in stand_in.reply_bodies
-    ]
+    assert (sent["confirmed"], sent["reason"]) == (["f1"], "The plan changed today.")
 
 
 def test_a_reply_goes_once_and_as_checked_however_slow_the_check_is(
@@ -97,22 +82,3 @@ def test_a_reply_goes_once_and_as_checked_however_slow_the_check_is(
     expect(console.question).to_be_focused()
     assert [body["text"] for kind, body in stand_in.marks if kind == "sent"] == [RIGHT]
     assert held == []
-
-
-def test_a_text_with_findings_goes_with_a_reason(
-    console: ConsolePage, stand_in: StandIn, check: Callable[[ConsolePage], None]
-) -> None:
-    stand_in.guards = {"pharmacy": "reason"}
-    console.page.reload()
-    console.button("Reply to the patient").click()
-    expect(console.reply).to_have_value(WRONG)
-    console.button("Record as sent").click()
-    use = console.button("I checked: use it")
-    expect(use).to_be_disabled()
-    check(console)
-    console.page.get_by_label("Why is it right?").fill("The plan changed today.")
-    use.click()
-    console.button("Record as sent").click()
-    expect(console.page.get_by_text("Recorded as sent at")).to_be_visible()
-    [sent] = [body for kind, body in stand_in.marks if kind == "sent"]
-    assert (sent["confirmed"], sent["reason"]) == (["f1"], "The plan changed today.")

@@ -13,10 +13,9 @@ import pytest
 from playwright.sync_api import Browser, Route, expect
 
 from assistant.service.app import content_security_policy
-from tests.browser.answers import QUESTION, SUPPORTED, done, refill_sources, units
 from tests.browser.console_page import ConsolePage, OpenConsole
-from tests.browser.product import Product
-from tests.browser.scripted_llm import ScriptedLlm
+from tests.browser.product import ScriptedLlm
+from tests.browser.stand_in import QUESTION, SUPPORTED, done, refill_sources, units
 from tests.browser.stand_in import policy as stand_in_policy
 
 HOSTILE = (
@@ -38,36 +37,6 @@ def test_markup_in_a_question_is_shown_as_text(stage: ConsolePage, llm: Scripted
     stage.ask_to_the_end(f"{QUESTION} {HOSTILE}")
     expect(stage.page.locator("#question-title")).to_contain_text("<script>")
     expect(stage.page.locator("#question-title *")).to_have_count(0)
-
-
-def test_only_web_addresses_become_links_to_originals(stage: ConsolePage, llm: ScriptedLlm) -> None:
-    llm.says(SUPPORTED)
-    stage.sign_in()
-
-    def poison(route: Route) -> None:
-        response = route.fetch()
-        body = re.sub(r'"url":"https://[^"]+"', '"url":"javascript:alert(1)"', response.text(), count=1)
-        route.fulfill(response=response, body=body)
-
-    stage.page.route("**/v1/answers", poison)
-    stage.ask_to_the_end(QUESTION)
-    links = stage.page.locator(".source a")
-    expect(stage.sources).not_to_have_count(links.count())
-    for link in links.all():
-        assert (link.get_attribute("href") or "").startswith("https://")
-        assert link.get_attribute("rel") == "noopener noreferrer"
-
-
-def test_the_content_security_policy_blocks_other_origins(product: Product, console: ConsolePage) -> None:
-    response = console.page.goto(product.url)
-    assert response is not None
-    policy = response.headers["content-security-policy"]
-    assert policy.startswith("default-src 'none'")
-    assert "script-src 'self';" in policy
-    assert "style-src 'self';" in policy
-    assert f"connect-src 'self' {product.addresses['issuer']}" in policy
-    assert "unsafe" not in policy
-    assert "*" not in policy
 
 
 def test_trusted_types_block_markup(console: ConsolePage) -> None:

@@ -11,16 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.twins import TWINS, Twin
-from tests.fakes.forked import start_forked
+from tests.stage.processes import start_forked
 
 NODE = "opensearch"
 """The twin of a real OpenSearch node. ``make test-node`` runs it alone, ``make test`` all others."""
 SUITES: Mapping[str, tuple[str, ...]] = {
     "test_blobs": ("embedded", "s3"),
     "test_index_damage": ("embedded", NODE),
-    "test_index_versions": ("embedded", NODE),
     "test_ingestion_queue": ("embedded", "sqs"),
-    "test_passage_filters": ("embedded", NODE),
     "test_passage_index": ("embedded", NODE),
     "test_table": ("embedded", "dynamodb"),
     "test_words": ("embedded", "ssm"),

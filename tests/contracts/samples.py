@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from assistant.domain.answers import AnswerRecord, Excerpt, Outcome, PassageUse, ShownAs
 from assistant.domain.audit import AccessEntry
@@ -15,7 +16,6 @@ from assistant.domain.documents import (
     DocumentState,
     DocumentStatus,
     IndexedDocument,
-    ItemFacts,
     Passage,
     PassageQuery,
     SearchFilters,
@@ -23,7 +23,6 @@ from assistant.domain.documents import (
     Span,
     Unit,
 )
-from assistant.domain.in_force import InForce
 from assistant.stores.events import Claim
 from assistant.stores.uploads import Upload
 
@@ -108,17 +107,9 @@ def passage(
     )
 
 
-def card_of(
-    passage: Passage,
-    *,
-    questions: Sequence[str] = (),
-    words: Sequence[str] = (),
-    abbreviations: Sequence[tuple[str, str]] = (),
-    item: ItemFacts | None = None,
-    banner: str = "",
-    in_force: InForce | None = None,
-) -> DocumentCard:
+def card_of(passage: Passage, *, questions: Sequence[str] = (), **facts: Any) -> DocumentCard:
     """Return the card of the document that the passage is of."""
+    facts |= {name: tuple(facts[name]) for name in ("words", "abbreviations") if name in facts}
     return DocumentCard(
         document_id=passage.document_id,
         content_hash=passage.content_hash,
@@ -131,11 +122,7 @@ def card_of(
         effective_date=NOON.date(),
         updated_at=passage.updated_at,
         labels=passage.labels,
-        abbreviations=tuple(abbreviations),
-        item=item,
-        words=tuple(words),
-        banner=banner,
-        in_force=in_force,
+        **facts,
     )
 
 
@@ -143,25 +130,13 @@ def indexed(
     *passages: tuple[Passage, Sequence[float]],
     title_vector: Sequence[float] | None = None,
     questions: Mapping[str, Sequence[float]] | None = None,
-    words: Sequence[str] = (),
-    abbreviations: Sequence[tuple[str, str]] = (),
-    item: ItemFacts | None = None,
-    banner: str = "",
-    in_force: InForce | None = None,
+    **facts: Any,
 ) -> IndexedDocument:
     """Return one document; its title has the vector of its first passage unless another is given."""
     questions = questions or {}
     first, vector = passages[0]
     return IndexedDocument(
-        card=card_of(
-            first,
-            questions=list(questions),
-            words=words,
-            abbreviations=abbreviations,
-            item=item,
-            banner=banner,
-            in_force=in_force,
-        ),
+        card=card_of(first, questions=list(questions), **facts),
         title_vectors=[title_vector or vector, *questions.values()],
         passages=passages,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from datetime import date
+import dataclasses
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
@@ -19,6 +20,8 @@ from assistant.domain.documents import (
     KnownItem,
     KnownWords,
     PassageQuery,
+    Retrieved,
+    SearchFilters,
     SourceIds,
     Span,
     Unit,
@@ -28,9 +31,8 @@ from assistant.domain.errors import ConfigurationError, DeadlineExceededError, S
 from assistant.domain.in_force import InForce
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
-from tests.contracts.samples import EAST, NORTH, UP, between, card_of, indexed, passage, query
-from tests.contracts.searching import found_ids, put, search
-from tests.contracts.twins import DIMENSIONS, EMBEDDING_MODEL, Twin
+from tests.contracts.samples import EAST, NOON, NORTH, UP, between, card_of, indexed, passage, query
+from tests.contracts.twins import DIMENSIONS, EMBEDDING_MODEL, Twin, found_ids, put, search
 
 
 async def test_an_index_that_was_never_written_finds_nothing(twin: Twin) -> None:
@@ -44,16 +46,6 @@ async def test_a_passage_comes_back_whole(twin: Twin) -> None:
     await put(twin, (written, EAST))
     (ranked,) = (await search(twin, query(labels=["staff"]))).passages
     assert ranked.passage == written
-
-
-async def test_a_write_is_found_by_the_next_search(twin: Twin) -> None:
-    assert await found_ids(twin, query()) == []
-    await put(twin, (passage("first"), EAST))
-    assert await found_ids(twin, query()) == ["first"]
-    await put(twin, (passage("second", text="Zolpidem."), NORTH))
-    second, first = (await search(twin, query("zolpidem", NORTH))).passages
-    assert (second.passage.document_id, second.lexical_rank, second.vector_rank) == ("second", 1, 1)
-    assert first.passage.document_id == "first"
 
 
 async def test_both_legs_say_what_they_think(twin: Twin) -> None:
@@ -74,14 +66,6 @@ async def test_both_legs_say_what_they_think(twin: Twin) -> None:
     assert [one.rank for one in found.passages] == [1, 2]
 
 
-async def test_a_passage_of_the_lexical_leg_alone_has_its_cosine_too(twin: Twin) -> None:
-    await put(twin, (passage("words", text="Zolpidem."), NORTH), (passage("near"), EAST))
-    found = await search(twin, query("zolpidem", between(EAST, NORTH, share=0.4), leg_size=1))
-    words = next(one for one in found.passages if one.passage.document_id == "words")
-    assert (words.lexical_rank, words.vector_rank) == (1, None)
-    assert words.cosine == pytest.approx(0.554700, abs=1e-5)
-
-
 async def test_the_best_cosine_is_of_the_whole_vector_leg(twin: Twin) -> None:
     await put(
         twin,
@@ -92,21 +76,6 @@ async def test_the_best_cosine_is_of_the_whole_vector_leg(twin: Twin) -> None:
     found = await search(twin, query("refill", size=1))
     assert found.passages[0].passage.document_id != "near"
     assert found.best_cosine == pytest.approx(1.0)
-
-
-async def test_titles_and_headings_are_searched(twin: Twin) -> None:
-    await put(
-        twin,
-        (passage("by-title", title="Zolpidem"), NORTH),
-        (passage("by-heading", heading="Warfarin > Doses"), NORTH),
-    )
-    lexical = {
-        asked: [
-            one.passage.document_id for one in (await search(twin, query(asked))).passages if one.lexical_rank
-        ]
-        for asked in ("zolpidem", "warfarin")
-    }
-    assert lexical == {"zolpidem": ["by-title"], "warfarin": ["by-heading"]}
 
 
 @pytest.mark.parametrize("asked", ["REFILLING", "refills?", "réfill", "when is a refill done"])
@@ -180,41 +149,11 @@ async def test_a_source_of_one_document_is_found_beside_a_large_one(twin: Twin) 
     assert [hit.document_id for hit in found.documents] == ["wiki:1"]
 
 
-async def test_sources_searched_at_once_give_what_each_gives_alone(twin: Twin) -> None:
-    near = [between(EAST, NORTH, share=0.1 * at) for at in range(len(SHOPS))]
-    await put(twin, *((passage(name), vector) for name, vector in zip(SHOPS, near, strict=True)))
-    asked = [query("refill", ids=ids) for ids in (OF_WIKI, OF_NO_NAMESPACE, SourceIds("none:"))]
-    at_once = await asyncio.gather(*(search(twin, one) for one in asked))
-    assert at_once == [await search(twin, one) for one in asked]
-    assert at_once[2].documents == ()
-
-
 async def test_equal_passages_come_in_order_of_their_ids(twin: Twin) -> None:
     for name in ("m", "c", "x", "a"):
         await put(twin, (passage(name), EAST))
     assert await found_ids(twin, query()) == ["a", "c", "m", "x"]
     assert await found_ids(twin, query(leg_size=2)) == ["a", "c"]
-
-
-async def test_a_leg_and_an_answer_are_as_long_as_asked(twin: Twin) -> None:
-    await put(twin, *((passage(f"d{number}", text="refill"), EAST) for number in range(9)))
-    found = await search(twin, query("refill", leg_size=4, size=100))
-    assert len(found.passages) == 4
-    assert len((await search(twin, query("refill", size=3))).passages) == 3
-
-
-async def test_replacing_a_document_leaves_none_of_its_old_passages(twin: Twin) -> None:
-    await put(
-        twin,
-        (passage("refill", 0, text="Zolpidem."), EAST),
-        (passage("refill", 1, text="Warfarin."), EAST),
-        (passage("other", text="Other."), NORTH),
-    )
-    await put(twin, (passage("refill", 0, text="Insulin."), UP))
-    found = await search(twin, query("zolpidem warfarin insulin"))
-    assert {one.passage.text for one in found.passages} == {"Insulin.", "Other."}
-    assert [one.passage.text for one in found.passages if one.lexical_rank] == ["Insulin."]
-    assert found.best_cosine == 0.0
 
 
 async def test_a_document_replaced_often_takes_no_other_s_place(twin: Twin) -> None:
@@ -239,22 +178,6 @@ async def test_a_deleted_document_is_not_found(twin: Twin) -> None:
     await put(twin, (passage("refill"), EAST), (passage("other"), EAST))
     await twin.index.delete_documents(["refill", "nothing"])
     assert await found_ids(twin, query()) == ["other"]
-
-
-async def test_a_deleted_document_may_come_back(twin: Twin) -> None:
-    await put(twin, (passage("refill"), EAST))
-    await twin.index.delete_documents(["refill"])
-    await put(twin, (passage("refill", text="Back again."), EAST))
-    (ranked,) = (await search(twin, query("back"))).passages
-    assert (ranked.passage.text, ranked.lexical_rank) == ("Back again.", 1)
-
-
-async def test_optimizing_changes_no_result(twin: Twin) -> None:
-    for round_ in range(3):
-        await put(twin, *((passage(f"d{n}", text=f"refill {n} {round_}"), EAST) for n in range(5)))
-    before = await found_ids(twin, query("refill 3"))
-    await twin.index.optimize()
-    assert await found_ids(twin, query("refill 3")) == before
 
 
 async def test_both_sides_tell_what_the_index_was_built_with(twin: Twin) -> None:
@@ -353,16 +276,6 @@ async def test_a_title_and_a_question_are_found_by_their_words(twin: Twin) -> No
     assert {name for name, hit in found.items() if hit.text_score} == {"by-text"}
 
 
-async def test_titles_and_questions_never_appear_among_passages(twin: Twin) -> None:
-    await twin.index.replace_documents(
-        [indexed((passage("refill", text="None."), NORTH), questions={"Is zolpidem covered?": EAST})]
-    )
-    found = await search(twin, query("zolpidem", EAST))
-    assert [one.passage.passage_id for one in found.passages] == ["refill#0"]
-    assert [(hit.passage_id, hit.lexical_score) for hit in found.hits] == [("refill#0", None)]
-    assert found.best_cosine == 0.0
-
-
 async def test_documents_of_the_title_leg_tell_their_nearest_title_or_question(twin: Twin) -> None:
     await twin.index.replace_documents(
         [
@@ -378,20 +291,6 @@ async def test_documents_of_the_title_leg_tell_their_nearest_title_or_question(t
     found = await documents_found(twin, query("zolpidem", EAST))
     assert found["title"].title_cosine == pytest.approx(0.970143, abs=1e-5)
     assert found["words"].title_cosine == pytest.approx(0.0)
-
-
-async def test_the_best_title_score_of_a_document_counts(twin: Twin) -> None:
-    await twin.index.replace_documents(
-        [
-            indexed(
-                (passage("refill"), NORTH),
-                questions={"zolpidem": UP, "May zolpidem be sent on a Sunday of the next month?": UP},
-            ),
-            indexed((passage("other", title="Other"), NORTH), questions={"zolpidem": UP}),
-        ]
-    )
-    found = await documents_found(twin, query("zolpidem"))
-    assert found["refill"].title_score == found["other"].title_score
 
 
 async def test_the_whole_text_is_one_text(twin: Twin) -> None:
@@ -416,19 +315,13 @@ async def test_questions_change_no_passage_s_score(twin: Twin, stranger: Twin) -
     assert beside == alone
 
 
-async def test_a_leg_of_documents_is_as_deep_as_a_leg_of_passages(twin: Twin) -> None:
-    await put(twin, *((passage(f"d{number}", title="Zolpidem", text="None."), EAST) for number in range(9)))
-    found = await search(twin, query("zolpidem", leg_size=4))
-    assert [hit.document_id for hit in found.documents] == ["d0", "d1", "d2", "d3"]
-
-
 async def test_read_documents_gives_all_passages_in_order_with_units_and_card(twin: Twin) -> None:
     written = indexed(
         *((passage("refill", ordinal, text=f"Part {ordinal}."), EAST) for ordinal in range(11)),
         (passage("refill", 11, text="Wait until day 24.\n\n1. Ask.\nPlan: A;", units=UNITS), EAST),
         questions={"May it be early?": UP},
-        words=["ask", "wait"],
-        abbreviations=[("pa", "prior authorization")],
+        words=("ask", "wait"),
+        abbreviations=(("pa", "prior authorization"),),
         item=ItemFacts(item_id="k2", price=Decimal("49.90"), properties={"Power": "2 kW"}, rating=4.5),
         banner="DRAFT",
         in_force=InForce(until=date(2026, 12, 31), never="draft: true", words=(1, 2)),
@@ -452,20 +345,15 @@ async def test_read_documents_leaves_out_what_the_labels_hide(twin: Twin) -> Non
         assert set(read) == expected, labels
 
 
-async def test_an_index_that_was_never_written_has_no_documents_and_no_words(twin: Twin) -> None:
-    assert await twin.search.read_documents(["a"], labels=frozenset(), deadline=samples.soon()) == {}
-    assert await twin.search.known_words() == KnownWords(abbreviations={})
-
-
 async def test_known_abbreviations_leave_labelled_documents_out(twin: Twin) -> None:
     pa = ("pa", "prior authorization")
     await twin.index.replace_documents(
         [
-            indexed((passage("a"), EAST), abbreviations=[pa, ("dc", "drug card")]),
-            indexed((passage("b"), EAST), abbreviations=[pa, ("dc", "discontinued")]),
+            indexed((passage("a"), EAST), abbreviations=(pa, ("dc", "drug card"))),
+            indexed((passage("b"), EAST), abbreviations=(pa, ("dc", "discontinued"))),
             indexed(
                 (passage("c", labels=("staff",)), EAST),
-                abbreviations=[("ss", "secret stock"), ("pa", "private account")],
+                abbreviations=(("ss", "secret stock"), ("pa", "private account")),
             ),
         ]
     )
@@ -490,18 +378,7 @@ async def test_items_of_a_source_are_known_by_their_facts(twin: Twin) -> None:
     assert (await twin.search.known_words()).items == ()
 
 
-async def test_long_forms_that_differ_in_a_plural_are_one(twin: Twin) -> None:
-    longs = ("prior authorization", "prior authorizations", "prior authorization")
-    await twin.index.replace_documents(
-        [
-            indexed((passage(f"d{number}"), EAST), abbreviations=[("pa", long)])
-            for number, long in enumerate(longs)
-        ]
-    )
-    assert (await twin.search.known_words()).abbreviations == {"pa": "prior authorization"}
-
-
-async def replace(twin: Twin) -> None:
+async def put_anew(twin: Twin) -> None:
     await twin.index.replace_documents([indexed((passage("refill", title="New", text="New."), UP))])
 
 
@@ -509,7 +386,7 @@ async def delete(twin: Twin) -> None:
     await twin.index.delete_documents(["refill"])
 
 
-@pytest.mark.parametrize("remove", [replace, delete])
+@pytest.mark.parametrize("remove", [put_anew, delete])
 async def test_nothing_is_left_of_an_old_document_s_questions_card_and_words(
     twin: Twin, remove: Callable[[Twin], Awaitable[None]]
 ) -> None:
@@ -519,19 +396,21 @@ async def test_nothing_is_left_of_an_old_document_s_questions_card_and_words(
                 (passage("refill", 0, title="Zolpidem", text="Zolpidem."), EAST),
                 (passage("refill", 1, title="Zolpidem", text="Zolpidem again."), EAST),
                 questions={"Zolpidem when?": EAST, "Zolpidem how?": EAST},
-                words=["zolpidem"],
-                abbreviations=[("zo", "zolpidem orders")],
+                words=("zolpidem",),
+                abbreviations=(("zo", "zolpidem orders"),),
             ),
-            indexed((passage("other", title="Other", text="Other."), NORTH), words=["other"]),
+            indexed((passage("other", title="Other", text="Other."), NORTH), words=("other",)),
         ]
     )
     await remove(twin)
+    passages = (await search(twin, query("zolpidem", EAST))).passages
+    assert [one for one in passages if one.lexical_rank or one.passage.title == "Zolpidem"] == []
     found = await documents_found(twin, query("zolpidem", EAST))
     assert [hit for hit in found.values() if hit.title_score or hit.text_score] == []
     assert [hit.title_cosine for hit in found.values() if hit.title_cosine] == []
     assert await twin.search.known_words() == KnownWords(abbreviations={})
     read = await twin.search.read_documents(["refill"], labels=frozenset(), deadline=samples.soon())
-    assert [len(document.passages) for document in read.values()] == ([1] if remove is replace else [])
+    assert [len(document.passages) for document in read.values()] == ([1] if remove is put_anew else [])
 
 
 async def test_a_title_s_vector_of_other_dimensions_is_refused(twin: Twin) -> None:
@@ -539,3 +418,97 @@ async def test_a_title_s_vector_of_other_dimensions_is_refused(twin: Twin) -> No
     with pytest.raises((SearchUnavailableError, ConfigurationError)):
         await twin.index.replace_documents([odd])
     assert (await search(twin, query())).documents == ()
+
+
+def assert_found(found: Retrieved, expected: set[str]) -> None:
+    """Assert that the hits and each leg of passages and documents hold just what is expected."""
+    for rank in ("lexical_rank", "vector_rank"):
+        leg = {one.passage.document_id for one in found.passages if getattr(one, rank) is not None}
+        assert leg == expected, rank
+    assert {hit.document_id for hit in found.hits} == expected
+    assert {hit.document_id for hit in found.documents} == expected
+    for score in ("title_cosine", "title_score", "text_score"):
+        leg = {hit.document_id for hit in found.documents if getattr(hit, score) is not None}
+        assert leg == expected, score
+
+
+FILTERED = (
+    passage("procedure", source="procedures", type="claims"),
+    passage("wiki", source="wiki", type="claims"),
+    passage("help", source="wiki", type="returns", updated_at=NOON + timedelta(days=1)),
+)
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (SearchFilters(), {"procedure", "wiki", "help"}),
+        (SearchFilters(source=("wiki",)), {"wiki", "help"}),
+        (SearchFilters(source=("wiki", "procedures")), {"procedure", "wiki", "help"}),
+        (SearchFilters(type=("claims",)), {"procedure", "wiki"}),
+        (SearchFilters(source=("wiki",), type=("claims",)), {"wiki"}),
+        (SearchFilters(document_id=("help", "procedure")), {"help", "procedure"}),
+        (SearchFilters(source=("nothing",)), set[str]()),
+        (SearchFilters(source=("Wiki",)), set[str]()),
+        (SearchFilters(updated_after=NOON), {"help"}),
+        (SearchFilters(updated_after=NOON - timedelta(microseconds=1)), {"procedure", "wiki", "help"}),
+        (SearchFilters(updated_after=NOON + timedelta(days=1)), set[str]()),
+    ],
+)
+async def test_both_legs_obey_the_filters(twin: Twin, filters: SearchFilters, expected: set[str]) -> None:
+    await put(twin, *((entry, EAST) for entry in FILTERED))
+    found = await search(twin, query("procedure: wait until day", filters=filters))
+    assert_found(found, expected)
+
+
+async def test_filters_come_before_the_best_are_chosen(twin: Twin) -> None:
+    crowd = [(passage(f"crowd{number}", text="refill refill refill"), EAST) for number in range(30)]
+    await put(
+        twin, *crowd, (passage("wanted", text="refill later", source="wiki"), between(EAST, UP, share=0.5))
+    )
+    found = await search(twin, query("refill", filters=SearchFilters(source=("wiki",)), leg_size=3))
+    assert [(one.passage.document_id, one.lexical_rank, one.vector_rank) for one in found.passages] == [
+        ("wanted", 1, 1)
+    ]
+    assert found.best_cosine == pytest.approx(0.707107, abs=1e-5)
+    without = frozenset(entry.document_id for entry, _ in crowd)
+    left_out = dataclasses.replace(query("refill", leg_size=3), without=without)
+    assert await found_ids(twin, left_out) == ["wanted"]
+
+
+LABELLED = (
+    passage("open"),
+    passage("claims", labels=("claims",)),
+    passage("both", labels=("claims", "controlled")),
+    passage("odd", labels=("*",)),
+)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ((), {"open"}),
+        (("claims",), {"open", "claims", "both"}),
+        (("controlled",), {"open", "both"}),
+        (("nothing", "claims"), {"open", "claims", "both"}),
+        (("*",), {"open", "odd"}),
+        (("",), {"open"}),
+        (("claims,controlled",), {"open"}),
+    ],
+)
+async def test_a_labelled_passage_is_seen_only_with_one_of_its_labels(
+    twin: Twin, labels: Sequence[str], expected: set[str]
+) -> None:
+    await put(twin, *((entry, EAST) for entry in LABELLED))
+    found = await search(twin, query("procedure: wait until day", labels=labels))
+    assert_found(found, expected)
+
+
+async def test_a_filter_does_not_widen_what_labels_allow(twin: Twin) -> None:
+    await put(twin, *((entry, EAST) for entry in LABELLED))
+    assert await found_ids(twin, query(filters=SearchFilters(document_id=("claims",)))) == []
+
+
+async def test_a_hidden_passage_does_not_raise_the_best_cosine(twin: Twin) -> None:
+    await put(twin, (passage("hidden", labels=("claims",)), EAST), (passage("open"), NORTH))
+    assert (await search(twin, query())).best_cosine == 0.0

@@ -32,12 +32,6 @@ async def test_the_store_tells_its_own_time(table: Table) -> None:
     assert before - second <= told <= datetime.now(UTC) + second
 
 
-async def test_an_item_comes_back_with_its_values(table: Table) -> None:
-    assert await table.get(KEY) is None
-    await table.put(FIRST)
-    assert await table.get(KEY) == FIRST
-
-
 async def test_a_put_replaces_the_whole_item(table: Table) -> None:
     await table.put(FIRST)
     await table.put(keyed(KEY, other="o"))
@@ -88,12 +82,6 @@ async def test_a_write_is_made_where_its_condition_holds(
     await table.put(FIRST)
     if when != ABSENT:
         assert (await table.transact([(other, when)])) is on_first
-
-
-async def test_attributes_are_set_and_removed(table: Table) -> None:
-    await table.put(keyed(KEY, one=1, two=2))
-    await table.change(KEY, put={"three": 3}, remove=["one", "none"])
-    assert await table.get(KEY) == keyed(KEY, two=2, three=3)
 
 
 async def test_a_transaction_is_all_or_nothing(table: Table) -> None:

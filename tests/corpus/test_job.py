@@ -18,9 +18,9 @@ import pytest
 
 from assistant.options.models_lab.corpus import COUNTS, ROWS, WANTED, WantedDocument
 from assistant.process.aws import open_client
-from tests.emulated_aws import create_documents_bucket, documents_in
-from tests.fakes.aws_server import REGION
-from tests.fakes.corpus_documents import SOURCES, documents
+from tests.stage.aws_server import REGION
+from tests.stage.emulated_aws import create_documents_bucket, documents_in
+from tests.stage.knowledge import SOURCES, documents
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / "build/spark/bin/python"

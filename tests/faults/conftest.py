@@ -6,11 +6,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.faults.asking import warmed_up
-from tests.faults.holes import TOLD
-from tests.faults.scene import FaultScene, ServiceProcess, fault_scene
-from tests.faults.table import noted
-from tests.faults.watching import Watch, watched
+from tests.faults.scene import FaultScene, ServiceProcess, Watch, fault_scene, warmed_up, watched
+from tests.faults.table import TOLD, noted
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

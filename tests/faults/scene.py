@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ import httpx
 import orjson
 
 from assistant.process.settings import ServiceSettings, inherited_environment
-from tests.fakes.aws_tenants import AwsTenants, aws_tenants
-from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, faulty_proxy
-from tests.fakes.forked import ForkedProcess, start_forked
-from tests.fakes.running_service import Scene as ServiceScene
-from tests.fakes.running_service import published_keys, service_settings
-from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
-from tests.fakes.tokens import EC_KEY
-from tests.faults.dependencies import DEPENDENCIES, Dependency
+from tests.faults.table import DEPENDENCIES, LLM, Dependency
+from tests.stage.aws_tenants import AwsTenants, aws_tenants
+from tests.stage.faulty_proxy import Fault, FaultyProxy, Kind, faulty_proxy
+from tests.stage.processes import ForkedProcess, start_forked
+from tests.stage.running_service import Scene as ServiceScene
+from tests.stage.running_service import events_of, eventually, published_keys, service_settings
+from tests.stage.sagemaker_runtime import SageMakerSocket, sagemaker_socket
+from tests.stage.tokens import EC_KEY, claims, token
 
 TENANT = "clinic"
 DOCUMENT = "The wait is two days. Ask the desk on the third day."
@@ -238,3 +239,256 @@ async def fault_scene(folder: Path, *, aws_url: str, opensearch_url: str) -> Asy
         for name, url in upstreams.items():
             scene.proxies[name] = await stack.enter_async_context(faulty_proxy(url))
         yield scene
+
+
+QUESTION = "How long is the wait?"
+_READ_LIMIT_S = 60.0
+
+
+@dataclass
+class Answered:
+    """A response, and the events that came in it."""
+
+    status: int
+    body: dict[str, Any] = field(default_factory=dict[str, Any])
+    events: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
+    text: str = ""
+
+    @property
+    def answer_id(self) -> str:
+        return str(self.events[0][1]["answer_id"])
+
+    @property
+    def written(self) -> str:
+        return "".join(data["text"] for name, data in self.events if name == "token").strip()
+
+    def told(self) -> str:
+        """Return in a few words what a client acts on."""
+        if not self.events:
+            return _problem(str(self.status), self.body) if "code" in self.body else str(self.status)
+        name, data = self.events[-1]
+        if name == "error":
+            return _problem("`error`", data)
+        if name != "done":
+            return f"cut off after `{name}`"
+        reason = f", reason `{data['reason']}`" if data["reason"] else ""
+        quoted = f", `{data['mode']}`, `fallback` `{data['fallback']}`" if data["fallback"] else ""
+        recorded = "" if data["recorded"] else ", `recorded` false"
+        return f"`done` `{data['finish_reason']}`{reason}{quoted}{recorded}"
+
+
+def _problem(what: str, body: dict[str, Any]) -> str:
+    return f"{what} `{body['code']}`, {'retryable' if body['retryable'] else 'not retryable'}"
+
+
+def headers(
+    agent: str = "ann",
+    *,
+    roles: Sequence[str] = ("agent", "knowledge_owner"),
+    key: str | None = None,
+    **more: Any,
+) -> dict[str, str]:
+    """``more`` are claims of the token that differ."""
+    payload = claims(datetime.now(UTC), sub=agent, tenant=TENANT, roles=list(roles), **more)
+    made = {"authorization": f"Bearer {token(payload)}", "accept": "text/event-stream"}
+    return made | ({"idempotency-key": key} if key else {})
+
+
+async def asked(service: ServiceProcess, *, key: str | None = None, who: Any = None, **body: Any) -> Answered:
+    """Ask, and read to the end."""
+    async with asking(service, key=key, who=who, **body) as stream:
+        return await stream.rest()
+
+
+@dataclass
+class Stream:
+    response: httpx.Response
+    answered: Answered
+    _parts: Any = None
+
+    async def until(self, name: str, *, count: int = 1) -> Answered:
+        """Read until so many events of a name have come."""
+        async with asyncio.timeout(_READ_LIMIT_S):
+            while sum(found == name for found, _ in self.answered.events) < count:
+                part = await anext(self._parts, None)
+                assert part is not None, f"the stream ended: {self.answered.told()}"
+                self._take(part)
+        return self.answered
+
+    async def rest(self) -> Answered:
+        if self.answered.status != 200:
+            await self.response.aread()
+            self.answered.body = self.response.json()
+            return self.answered
+        async with asyncio.timeout(_READ_LIMIT_S):
+            async for part in self._parts:
+                self._take(part)
+        return self.answered
+
+    def _take(self, part: str) -> None:
+        self.answered.text += part
+        whole = self.answered.text[: self.answered.text.rfind("\n\n") + 2]
+        self.answered.events = events_of(whole)
+
+
+@asynccontextmanager
+async def asking(
+    service: ServiceProcess, *, key: str | None = None, who: Any = None, **body: Any
+) -> AsyncGenerator[Stream]:
+    """Ask for a stream; leaving the context cuts the connection."""
+    question = {"question": QUESTION} | body
+    async with service.client.stream(
+        "POST", "/v1/answers", json=question, headers=who or headers(key=key)
+    ) as response:
+        yield Stream(response, Answered(response.status_code), response.aiter_text())
+
+
+async def came_back(service: ServiceProcess, answer_id: str, *, after: int = 0, who: Any = None) -> Answered:
+    """Read the answer's events after a sequence, to the end."""
+    made = (who or headers()) | ({"last-event-id": f"{answer_id}:{after}"} if after else {})
+    async with service.client.stream("GET", f"/v1/answers/{answer_id}/events", headers=made) as response:
+        stream = Stream(response, Answered(response.status_code), response.aiter_text())
+        return await stream.rest()
+
+
+async def called(service: ServiceProcess, method: str, path: str, **arguments: Any) -> Answered:
+    """Make any other call."""
+    response = await service.client.request(method, path, headers=headers(), **arguments)
+    return Answered(response.status_code, response.json() if response.content else {})
+
+
+async def warmed_up(service: ServiceProcess) -> None:
+    """The first search of a node, and the first call of each client, may take longer than their limits."""
+    for _ in range(20):
+        if (await asked(service, resume_window_s=1)).status == 200:
+            return
+    raise AssertionError("the service never answered")
+
+
+async def idle(service: ServiceProcess) -> None:
+    """Wait until no answer is being written."""
+
+    async def nothing_active() -> bool:
+        return not any(
+            value
+            for name, value in (await service.figures()).items()
+            if name.startswith("assistant_active_streams")
+        )
+
+    await eventually(nothing_active, within_s=_READ_LIMIT_S)
+
+
+_FOLLOWS_WITHIN_S = 60.0
+"""A record is tried again after 0.5, 1, 2, … s."""
+
+
+@dataclass
+class Watch:
+    """Counts from the moment it is made."""
+
+    scene: FaultScene
+    service: ServiceProcess
+    _log_from: int
+    _figures: dict[str, float]
+    _records: frozenset[str]
+    _calls: int
+
+    @classmethod
+    async def begun(cls, scene: FaultScene, service: ServiceProcess) -> Watch:
+        records = frozenset(record["answer_id"] for record in await scene.records())
+        calls = calls_of(scene, LLM)
+        return cls(scene, service, service.log_size(), await service.figures(), records, calls)
+
+    @property
+    def calls_of_the_model(self) -> int:
+        """Requests to the LLM endpoint, answered or not: a second try would be one too."""
+        return calls_of(self.scene, LLM) - self._calls
+
+    async def new_records(self) -> list[dict[str, Any]]:
+        return [record for record in await self.scene.records() if record["answer_id"] not in self._records]
+
+    async def recorded(self, answer: Answered | None = None) -> str:
+        """Say what the store has of the answer, or that it has nothing new at all."""
+        found = await self.new_records()
+        if answer is None or not answer.events:
+            assert found == [], "something was recorded of an answer that never began"
+            return "nothing"
+        mine = [record for record in found if record["answer_id"] == answer.answer_id]
+        if not mine:
+            return "not yet"
+        assert len(mine) == 1, f"recorded {len(mine)} times"
+        return _described(mine[0])
+
+    async def follows(self, answer: Answered) -> str:
+        """Wait until the record of an answer is there, and say what it is."""
+        await eventually(lambda: self._is_recorded(answer.answer_id), within_s=_FOLLOWS_WITHIN_S)
+        return await self.recorded(answer)
+
+    async def logged(self, event: str) -> str:
+        """Wait until the service has logged this, and return how the table names it."""
+        await eventually(lambda: event in self.events_logged(), within_s=_FOLLOWS_WITHIN_S)
+        return f"`{event}`"
+
+    def events_logged(self) -> set[str]:
+        return {str(line.get("event")) for line in self.service.logged(self._log_from)}
+
+    async def counted(self, name: str) -> str:
+        """Wait until this figure has grown, and return how the table names it."""
+
+        async def has_grown() -> bool:
+            return (await self.service.figures()).get(name, 0.0) > self._figures.get(name, 0.0)
+
+        await eventually(has_grown, within_s=_FOLLOWS_WITHIN_S)
+        return f"`{name}`"
+
+    async def _is_recorded(self, answer_id: str) -> bool:
+        return any(record["answer_id"] == answer_id for record in await self.scene.records())
+
+
+def calls_of(scene: FaultScene, dependency: Dependency) -> int:
+    """Return how many requests came for a dependency that has a mark."""
+    requests = scene.proxies[dependency.address].requests
+    return sum(dependency.is_of(request) for request in requests)
+
+
+def refused(code: str) -> str:
+    """Return the figure of questions that were answered with a status."""
+    return f'assistant_answers_refused_total{{code="{code}"}}'
+
+
+def ended(finish_reason: str) -> str:
+    """Return the figure of answers that ended so."""
+    return f'assistant_answers_total{{finish_reason="{finish_reason}",tenant="clinic"}}'
+
+
+def fell_back(code: str) -> str:
+    """Return the figure of answers whose written text a quote replaced."""
+    return f'assistant_answer_fallbacks_total{{fallback="{code}",tenant="clinic"}}'
+
+
+def _described(record: dict[str, Any]) -> str:
+    if record["kind"] == "interrupted" and record["outcome"] != "done":
+        assert record["passages"]
+        return "`interrupted`, with its sources, without text"
+    ending = record["finish_reason"] or record["error_code"]
+    fallback = f", `fallback` `{record['fallback']}`" if record["fallback"] else ""
+    return f"`{record['outcome']}` `{ending}`{fallback}"
+
+
+@asynccontextmanager
+async def watched(
+    scene: FaultScene, service: ServiceProcess, *, who: Callable[[], dict[str, str]] = headers
+) -> AsyncGenerator[Watch]:
+    """Watch one fault. In the end everything is up again; the next question must be answered and recorded,
+    and no record may be there twice."""
+    yield await Watch.begun(scene, service)
+    await scene.heal()
+    scene.sagemaker.hold = None
+    await idle(service)
+    after = await Watch.begun(scene, service)
+    answer = await asked(service, who=who())
+    assert (answer.status, answer.told(), answer.written) == (200, "`done` `stop`", WRITTEN), answer.body
+    assert await after.recorded(answer) == "`done` `stop`"
+    assert after.calls_of_the_model == 1
+    ids = [(record["answer_id"], record["kind"]) for record in await scene.records()]
+    assert len(ids) == len(set(ids))

@@ -1,125 +1,164 @@
-"""``docs/faults.md``: every row is what a test here saw. ``python -m tests.faults.table`` writes it.
+"""``docs/faults.md``: what the service depends on, and what a test here saw of each fault.
 
-Each test gives its row to ``tell``. In a normal run the row must stand in the page as it is; when the page is
-written, rows are collected in the file that the variable names.
+Each test gives its row to ``tell``, which fails while the page says something else: change the page by hand,
+and its last column, what to do. At night a run of the whole folder fails when a row has no passed test.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import tempfile
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import orjson
+import pytest
 
-from tests.faults.advice import ADVICE
-from tests.faults.cells import CELLS, Cell
+from tests.stage.faulty_proxy import Fault, Kind, Request
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "faults.md"
-COLLECT = "ASSISTANT_TESTS_FAULT_ROWS"
-"""Names the file that rows are collected in while the page is written."""
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 _BETWEEN = "<br>"
-_HEAD = """# Faults
-
-What happens when a dependency of the service fails, as `tests/faults` sees it with a model that writes.
-Retryable: agents ask, or bring the document, again. In every row a question called the model at most once, no
-record was written twice, and after the fault the next question was answered and recorded.
-`python -m tests.faults.table` writes this page.
-
-| what fails: made by | the agent sees | recorded | log line | figure | what to do |
-| --- | --- | --- | --- | --- | --- |
-"""
 
 
 @dataclass(frozen=True)
-class Row:
-    """What a test saw of one fault."""
+class Dependency:
+    """What the service depends on: a whole address, or some requests to one that it shares."""
 
+    name: str
+    address: str
+    mark: str | None = None
+    """Stands in the path or the body of its requests; its address is its own when None."""
+
+    def fault(self, kind: Kind, **how: Any) -> Fault:
+        return Fault(kind, self.is_of, **how) if self.mark is not None else Fault(kind, **how)
+
+    def is_of(self, request: Request) -> bool:
+        mark = self.mark or ""
+        return mark in request.path or mark.encode() in request.body
+
+
+EMBEDDING = Dependency("embedding endpoint", "sagemaker", "clinic-embedding/invocations")
+LLM = Dependency("LLM endpoint", "sagemaker", "clinic-llm/invocations")
+SEARCH = Dependency("OpenSearch", "opensearch")
+RECORDS = Dependency("DynamoDB: records", "dynamodb", "-clinic-records")
+EVENTS = Dependency("DynamoDB: claims of keys", "dynamodb", "-clinic-events")
+STATES = Dependency("DynamoDB: document states", "dynamodb", "-clinic-states")
+DOCUMENTS = Dependency("S3: documents", "s3")
+QUEUE = Dependency("SQS: ingestion queue", "sqs")
+KEYS = Dependency("issuer keys: JWKS address", "jwks")
+KEYS_PARAMETER = Dependency("issuer keys: SSM parameter", "ssm", "/issuer-keys")
+POWER = Dependency("SSM: power", "ssm", "/power")
+LINK_SECRET = Dependency("KMS: link secret", "kms")
+DEPENDENCIES = (
+    EMBEDDING,
+    LLM,
+    SEARCH,
+    RECORDS,
+    EVENTS,
+    STATES,
+    DOCUMENTS,
+    QUEUE,
+    KEYS,
+    KEYS_PARAMETER,
+    POWER,
+    LINK_SECRET,
+)
+
+DOWN_AT_START = "down at start"
+DOWN_WHILE_STREAMING = "down while streaming"
+SLOW = "slow"
+WRONG_ANSWER = "wrong answer"
+FAULTS = (DOWN_AT_START, DOWN_WHILE_STREAMING, SLOW, WRONG_ANSWER)
+"""Each dependency has a row of each."""
+THE_SERVICE = Dependency("the service itself", "")
+
+
+@dataclass(frozen=True)
+class Cell:
     dependency: str
     fault: str
-    made_by: str
-    sees: str
-    """Status or last event that the caller gets, with code and ``retryable``."""
-    recorded: str
-    log: str
-    figure: str
-
-    @property
-    def cell(self) -> Cell:
-        return Cell(self.dependency, self.fault)
-
-    @property
-    def how(self) -> str:
-        """What fails, and how it was made: rows that differ by nothing else are one line of the page."""
-        return f"**{self.dependency}** {self.fault}: {self.made_by}"
-
-    def effect(self) -> str:
-        """Return what follows the fault in the page's line."""
-        values = (*(getattr(self, each.name) for each in fields(self)[3:]), ADVICE[self.cell])
-        return " | ".join(value.replace("|", "\\|") for value in values) + " |"
 
 
 noted: list[Cell] = []
 """What the test that runs now has told of."""
 
 
-def tell(row: Row) -> None:
-    """Hand in what was seen. Raises AssertionError when the page says something else."""
-    assert row.cell in CELLS, f"{row.cell} is not among the cells: add it there"
-    noted.append(row.cell)
-    if (collected := os.environ.get(COLLECT)) is not None:
-        with Path(collected).open("ab") as file:
-            file.write(orjson.dumps(astuple(row)) + b"\n")
-        return
-    shown = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    assert (row.how, row.effect()) in lines_of(shown), (
-        f"{PAGE.name} does not say what was seen just now; look at it, then write the page anew with "
-        f"`python -m tests.faults.table`:\n{row.how} | {row.effect()}"
+def tell(
+    what: Dependency,
+    fault: str,
+    *,
+    made_by: str,
+    sees: str,
+    recorded: str,
+    log: str = "none",
+    figure: str = "none",
+) -> None:
+    """Hand in what was seen. ``sees`` is the status or last event that the caller gets, with code and
+    ``retryable``. Raises AssertionError when the page says something else."""
+    noted.append(Cell(what.name, fault))
+    how = f"**{what.name}** {fault}: {made_by}"
+    effect = tuple(value.replace("|", "\\|") for value in (sees, recorded, log, figure))
+    assert rows_of(PAGE.read_text(encoding="utf-8")).get(how) == effect, (
+        f"{PAGE.name} does not say what was seen just now:\n| {' | '.join((how, *effect))} |"
     )
 
 
-def lines_of(page: str) -> list[tuple[str, str]]:
-    """Return what fails in each row of the page, with how it was made, and its effect."""
-    lines = [line.removeprefix("| ") for line in page.splitlines() if line.startswith("| ")][2:]
-    parts = [line.partition(" | ") for line in lines]
-    return [(how, effect) for faults, _, effect in parts for how in faults.split(_BETWEEN)]
+def rows_of(page: str) -> dict[str, tuple[str, ...]]:
+    """Return what fails in each row of the page, with how it was made, and its effect without what to do."""
+    lines = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")][2:]
+    return {how: tuple(effect) for faults, *effect, _ in lines for how in faults.split(_BETWEEN)}
 
 
-def rendered(rows: list[Row]) -> str:
-    """Return the page. Raises ValueError when a cell has no row, or two that differ."""
-    by_cell: dict[Cell, Row] = {}
-    for row in rows:
-        if by_cell.setdefault(row.cell, row) != row:
-            raise ValueError(f"Two tests saw different things of {row.cell}:\n{by_cell[row.cell]}\n{row}")
-    if missing := [str(cell) for cell in CELLS if cell not in by_cell]:
-        raise ValueError(f"No test told of: {'; '.join(missing)}")
-    effects: dict[str, list[str]] = {}
-    order = list(dict.fromkeys(cell.dependency for cell in CELLS))
-    for cell in sorted(CELLS, key=lambda cell: order.index(cell.dependency)):
-        effects.setdefault(by_cell[cell].effect(), []).append(by_cell[cell].how)
-    parts = [_HEAD, *(f"| {_BETWEEN.join(faults)} | {effect}\n" for effect, faults in effects.items())]
-    return "".join(parts)
+ELSEWHERE = {"clock off by 45 s", "clock off by 5 minutes"}
+"""Proven by ``tests/unit/service/test_identity.py``."""
 
 
-def main() -> int:
-    """Run the tests, and write the page from what they saw."""
-    with tempfile.TemporaryDirectory() as folder:
-        collected = Path(folder) / "rows.jsonl"
-        command = [sys.executable, "-m", "pytest", "-q", str(Path(__file__).parent), *sys.argv[1:]]
-        status = subprocess.run(
-            command, cwd=ROOT, env=os.environ | {COLLECT: str(collected), "EXAMPLES": "new"}, check=False
-        ).returncode
-        if status != 0:
-            return status
-        rows = [Row(*orjson.loads(line)) for line in collected.read_bytes().splitlines()]
-    PAGE.write_text(rendered(rows), encoding="utf-8")
-    sys.stdout.write(f"{PAGE.relative_to(ROOT)}: {len(CELLS)} rows\n")
-    return 0
+def cells() -> list[Cell]:
+    """Return the faults of the page that are proven here."""
+    names = {each.name for each in (*DEPENDENCIES, THE_SERVICE)}
+    found: list[Cell] = []
+    for how in rows_of(PAGE.read_text(encoding="utf-8")):
+        name, _, rest = how.removeprefix("**").partition("** ")
+        fault = rest.partition(": ")[0]
+        if name in names and fault not in ELSEWHERE:
+            found.append(Cell(name, fault))
+    return found
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+TOLD = "fault"
+"""The user property of a report: (dependency, fault)."""
+
+
+class FaultCells:
+    """A plugin of the process that reports: without xdist the only one, with it the controller."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._told: set[Cell] = set()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "teardown" and report.passed:  # the fixture judges what comes after the fault
+            for name, value in report.user_properties:
+                if name == TOLD:
+                    dependency, fault = value  # type: ignore[misc]
+                    self._told.add(Cell(dependency, fault))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if session.exitstatus == pytest.ExitCode.OK and self._holes():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._told:
+            terminalreporter.section("faults")
+            terminalreporter.write_line(f"{len(self._told)} of {len(cells())} cells have a test that passed")
+            for hole in self._holes():
+                terminalreporter.write_line(f"HOLE {hole.dependency}: {hole.fault}", red=True)
+
+    def _holes(self) -> list[Cell]:
+        option = self._config.option
+        chosen = option.keyword or option.markexpr or getattr(option, "lf", False)
+        in_part = any("::" in argument or argument.endswith(".py") for argument in self._config.args)
+        at_night = os.environ.get("EXAMPLES") == "new"
+        if not self._told or chosen or in_part or not at_night:
+            return []
+        return [cell for cell in cells() if cell not in self._told]

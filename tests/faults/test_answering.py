@@ -3,19 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import orjson
 import pytest
 
-from tests.fakes.faulty_proxy import GARBAGE, Kind, json_answer
-from tests.fakes.sagemaker_gateway import payload_part
-from tests.faults.asking import Answered, asked, asking, idle, warmed_up
-from tests.faults.cells import DOWN_WHILE_STREAMING, LATE_IN_THE_TEXT, NO_FINISH, SLOW, WRONG_ANSWER
-from tests.faults.dependencies import EMBEDDING, LLM, SEARCH, Dependency
-from tests.faults.scene import DOCUMENT, PARTS, WRITTEN, FaultScene
-from tests.faults.watching import Watch, fell_back, refused, tell_of
+from assistant.stores.index.opensearch_client import call, open_opensearch
+from tests.faults.scene import (
+    DOCUMENT,
+    PARTS,
+    TENANT,
+    WRITTEN,
+    Answered,
+    FaultScene,
+    Watch,
+    asked,
+    asking,
+    called,
+    ended,
+    fell_back,
+    refused,
+)
+from tests.faults.table import (
+    DOCUMENTS,
+    DOWN_WHILE_STREAMING,
+    EMBEDDING,
+    KEYS,
+    LINK_SECRET,
+    LLM,
+    POWER,
+    QUEUE,
+    SEARCH,
+    SLOW,
+    STATES,
+    WRONG_ANSWER,
+    Dependency,
+    tell,
+)
+from tests.stage.faulty_proxy import GARBAGE, Kind, json_answer
+from tests.stage.running_service import eventually
+from tests.stage.sagemaker_runtime import payload_part
 
 STALLED = "accepted, never answered"
 QUOTED = DOCUMENT
@@ -97,32 +125,17 @@ async def test_a_model_that_is_late_leaves_the_quote(watch: Watch) -> None:
     await tell_fallback(watch, SLOW, made_by=STALLED, answer=answer, code="generation_late")
 
 
-async def test_a_tenant_whose_answers_are_quoted_needs_no_model(scene: FaultScene) -> None:
-    async with scene.service(scene.settings(quoted=True)) as service:
-        await warmed_up(service)
-        watch = await Watch.begun(scene, service)
-        await scene.break_(LLM, Kind.STALL)
-        answer = await asked(service)
-        assert (answer.told(), answer.written) == ("`done` `stop`", QUOTED)
-        assert await watch.recorded(answer) == "`done` `stop`"
-        assert watch.calls_of_the_model == 0
-        await scene.heal()
-
-
-async def test_a_model_that_is_silent_before_its_first_sentence_has_ended_is_late(watch: Watch) -> None:
-    watch.scene.sagemaker.hold_after(1)
-    answer = await asked(watch.service)
-    assert (answer.told(), answer.written) == (fallen_back("generation_late"), QUOTED)
-    assert watch.calls_of_the_model == 1
-
-
 async def test_a_model_that_stands_still_in_its_text_is_waited_for_until_the_deadline(watch: Watch) -> None:
     watch.scene.sagemaker.hold_after(2)
     answer = await asked(watch.service)
     assert answer.told() == broken_off("deadline")
     assert answer.written == RELEASED
     await tell_fallback(
-        watch, LATE_IN_THE_TEXT, made_by="silent after its first sentence", answer=answer, code="deadline"
+        watch,
+        "slow in the middle of its text",
+        made_by="silent after its first sentence",
+        answer=answer,
+        code="deadline",
     )
 
 
@@ -201,47 +214,17 @@ async def test_a_text_without_its_end_is_the_answer_as_far_as_it_came(watch: Wat
     assert watch.calls_of_the_model == 1
     await tell_fallback(
         watch,
-        NO_FINISH,
+        "wrong answer in the middle of its text",
         made_by="text that ends, or goes on with a wrong checksum or garbage, before its finish reason",
         answer=answer,
         code="generation_interrupted",
     )
 
 
-async def test_a_text_that_ends_inside_its_first_sentence_is_not_released(watch: Watch) -> None:
-    await watch.scene.break_(LLM, Kind.ANSWER, answer=_streamed(_text("Wait "), _text("two ")))
-    answer = await asked(watch.service)
-    assert (answer.told(), answer.written) == (fallen_back("generation_interrupted"), QUOTED)
-
-
-@pytest.mark.parametrize(
-    ("dependency", "code"), [(EMBEDDING, "embedding_unavailable"), (SEARCH, "search_unavailable")]
-)
-async def test_a_response_that_is_cut_is_as_one_that_never_came(
-    watch: Watch, dependency: Dependency, code: str
-) -> None:
-    await watch.scene.break_(dependency, Kind.CUT)
-    assert (await asked(watch.service)).told() == f"503 `{code}`, retryable"
-
-
-async def test_a_dependency_that_is_slow_within_its_limit_changes_nothing(watch: Watch) -> None:
-    for dependency in (EMBEDDING, SEARCH, LLM):
-        await watch.scene.break_(dependency, Kind.SLOW, delay_s=0.1)
-    answer = await asked(watch.service)
-    assert (answer.told(), answer.written) == ("`done` `stop`", WRITTEN)
-
-
-async def test_agents_who_ask_while_an_endpoint_is_down_do_not_wait_for_it_in_line(watch: Watch) -> None:
-    await watch.scene.break_(EMBEDDING, Kind.REFUSE)
-    answers = await asyncio.gather(*(asked(watch.service) for _ in range(3)))
-    assert {answer.told() for answer in answers} == {"503 `embedding_unavailable`, retryable"}
-    await idle(watch.service)
-
-
 async def tell_status(
     watch: Watch, dependency: Dependency, fault: str, *, made_by: str, sees: str, code: str
 ) -> None:
-    tell_of(
+    tell(
         dependency,
         fault,
         made_by=made_by,
@@ -253,7 +236,7 @@ async def tell_status(
 
 
 async def tell_fallback(watch: Watch, fault: str, *, made_by: str, answer: Answered, code: str) -> None:
-    tell_of(
+    tell(
         LLM,
         fault,
         made_by=made_by,
@@ -261,4 +244,109 @@ async def tell_fallback(watch: Watch, fault: str, *, made_by: str, answer: Answe
         recorded=await watch.recorded(answer),
         log=await watch.logged("generation_failed"),
         figure=await watch.counted(fell_back(code)),
+    )
+
+
+BYSTANDERS = (EMBEDDING, SEARCH, STATES, DOCUMENTS, QUEUE, KEYS, POWER, LINK_SECRET)
+
+
+async def test_an_answer_in_progress_needs_its_model_and_nothing_else(watch: Watch) -> None:
+    go_on = watch.scene.sagemaker.hold_after(2)
+    async with asking(watch.service) as stream:
+        await stream.until("token")
+        for dependency in BYSTANDERS:
+            await watch.scene.break_(dependency, Kind.REFUSE)
+        reading = asyncio.create_task(called(watch.service, "GET", "/v1/documents/wait"))
+        go_on.set()
+        answer = await stream.rest()
+    read = await reading
+    assert (answer.told(), answer.written) == ("`done` `stop`", WRITTEN)
+    assert read.told() == "503 `dependency_unavailable`, retryable"
+    recorded, figure = await watch.recorded(answer), await watch.counted(ended("stop"))
+    assert watch.calls_of_the_model == 1
+    for dependency in BYSTANDERS:
+        is_shared = dependency.mark is not None
+        tell(
+            dependency,
+            DOWN_WHILE_STREAMING,
+            made_by="its connections reset" if is_shared else "nobody listens, connections reset",
+            sees=answer.told() + (f"; reading a document: {read.told()}" if dependency is DOCUMENTS else ""),
+            recorded=recorded,
+            figure=figure,
+        )
+
+
+Request = Callable[[str, dict[str, Any] | None], Coroutine[Any, Any, Any]]
+
+
+async def _clone(request: Request, source: str, target: str) -> None:
+    """Copy an index as it is; vectors are no part of a document's source, so no other copy has them."""
+    await request(f"PUT /{source}/_settings", {"index.blocks.write": True})
+    await request(f"POST /{source}/_clone/{target}?wait_for_active_shards=1", None)
+    for name in (source, target):
+        await request(f"PUT /{name}/_settings", {"index.blocks.write": None})
+
+
+async def _lose_documents(request: Request, _alias: str, index: str) -> None:
+    await _clone(request, index, f"{index}-kept")
+    await request(f"POST /{index}/_delete_by_query?refresh=true", {"query": {"match_all": {}}})
+
+
+async def _delete(request: Request, _alias: str, index: str) -> None:
+    await _clone(request, index, f"{index}-kept")
+    await request(f"DELETE /{index}", None)
+
+
+async def _make_again(request: Request, alias: str, index: str) -> None:
+    await request(f"DELETE /{index}?ignore_unavailable=true", None)
+    await _clone(request, f"{index}-kept", index)
+    await request("POST /_aliases", {"actions": [{"add": {"index": index, "alias": alias}}]})
+    await request(f"DELETE /{index}-kept", None)
+
+
+async def _close(request: Request, _alias: str, index: str) -> None:
+    await request(f"POST /{index}/_close", None)
+
+
+async def _open(request: Request, _alias: str, index: str) -> None:
+    await request(f"POST /{index}/_open?wait_for_active_shards=1", None)
+
+
+KINDS = {
+    "documents lost from the index": (_lose_documents, _make_again, "the index without its documents"),
+    "index closed": (_close, _open, "the index closed"),
+    "alias gone": (_delete, _make_again, "the index deleted, and its alias with it"),
+}
+
+
+@pytest.mark.parametrize("fault", KINDS)
+async def test_a_damaged_index_is_never_taken_for_one_that_does_not_know(watch: Watch, fault: str) -> None:
+    damage, repair, made_by = KINDS[fault]
+    scene: FaultScene = watch.scene
+    alias = scene.aws.named("passages", TENANT)
+    async with open_opensearch(url=scene.aws.opensearch_url, auth="none") as client:
+
+        async def request(path: str, body: dict[str, Any] | None) -> Any:
+            return await call(client, path, body=body, timeout_s=30.0)
+
+        (index,) = await request(f"GET /_alias/{alias}", None)
+        await damage(request, alias, index)
+        try:
+            answer = await asked(watch.service)
+            assert answer.told() == "503 `search_unavailable`, retryable"
+
+            async def is_not_ready() -> bool:
+                return (await watch.service.operations.get("/readyz")).status_code == 503
+
+            await eventually(is_not_ready)
+        finally:
+            await repair(request, alias, index)
+    tell(
+        SEARCH,
+        fault,
+        made_by=made_by,
+        sees=f"{answer.told()}; `/readyz` is 503",
+        recorded=await watch.recorded(answer),
+        log=await watch.logged("dependency_failed"),
+        figure=await watch.counted(refused("search_unavailable")),
     )

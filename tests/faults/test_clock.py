@@ -13,13 +13,20 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.fakes.faulty_proxy import Fault, Kind, Request
-from tests.fakes.running_service import eventually
-from tests.faults.asking import Answered, asked, asking, came_back, headers
-from tests.faults.cells import CLOCK_AGENTS, CLOCK_LEASES, CLOCK_SIGNATURES, CLOCK_TOKENS, THE_SERVICE
-from tests.faults.scene import FaultScene, ServiceProcess
-from tests.faults.table import Row, tell
-from tests.faults.watching import Watch, ended, refused, watched
+from tests.faults.scene import (
+    Answered,
+    FaultScene,
+    ServiceProcess,
+    asked,
+    asking,
+    came_back,
+    ended,
+    headers,
+    watched,
+)
+from tests.faults.table import THE_SERVICE, tell
+from tests.stage.faulty_proxy import Fault, Kind, Request
+from tests.stage.running_service import eventually
 
 pytestmark = pytest.mark.night  # services that start for each test
 
@@ -60,63 +67,6 @@ def for_both(**more: Any) -> dict[str, str]:
     return headers(iat=now - OFF_S - 60, exp=now + OFF_S + 600, **more)
 
 
-async def with_token(service: ServiceProcess, *, iat: int, exp: int) -> Answered:
-    now = int(time.time())
-    return await asked(service, who=headers(iat=now + iat, exp=now + exp))
-
-
-async def test_tokens_may_be_off_by_a_minute_and_no_more(
-    scene: FaultScene, ahead: ServiceProcess, behind: ServiceProcess
-) -> None:
-    watch = await Watch.begun(scene, ahead)
-    for service, off_s in ((ahead, OFF_S), (behind, -OFF_S)):
-        early, late = off_s + 45, off_s - 45
-        taken = [
-            await with_token(service, iat=early, exp=early + 600),
-            await with_token(service, iat=late - 600, exp=late),
-        ]
-        assert [answer.told() for answer in taken] == ["`done` `stop`"] * 2
-        not_taken = [
-            await with_token(service, iat=early + 30, exp=early + 600),
-            await with_token(service, iat=late - 600, exp=late - 30),
-        ]
-        assert [answer.told() for answer in not_taken] == ["401 `unauthenticated`, not retryable"] * 2
-    tell(
-        Row(
-            THE_SERVICE,
-            CLOCK_TOKENS,
-            "tokens of the future and expired ones, by 45 and by 75 s",
-            f"45 s: {taken[0].told()}; 75 s: {not_taken[0].told()}",
-            "nothing of what is refused",
-            await watch.logged("token_refused"),
-            await watch.counted(refused("unauthenticated")),
-        )
-    )
-
-
-async def test_a_task_whose_clock_is_far_off_refuses_agents_and_harms_nobody(
-    scene: FaultScene, ahead: ServiceProcess, behind: ServiceProcess
-) -> None:
-    watch = await Watch.begun(scene, behind)
-    by_the_late_clock = await asked(behind)
-    assert by_the_late_clock.told() == "401 `unauthenticated`, not retryable"
-    recorded = await watch.recorded()
-    by_the_early_clock = await asked(ahead)
-    assert by_the_early_clock.told() == "`done` `stop`"
-    tell(
-        Row(
-            THE_SERVICE,
-            CLOCK_AGENTS,
-            "a task 5 minutes behind, another 5 minutes ahead; a token issued just now",
-            f"behind: {by_the_late_clock.told()}; ahead: {by_the_early_clock.told()}, "
-            "and tokens end 5 minutes early",
-            recorded,
-            await watch.logged("token_refused"),
-            await watch.counted(refused("unauthenticated")),
-        )
-    )
-
-
 async def test_a_task_ahead_says_too_early_that_an_answer_of_one_behind_is_interrupted(
     scene: FaultScene, ahead: ServiceProcess, behind: ServiceProcess
 ) -> None:
@@ -138,16 +88,14 @@ async def test_a_task_ahead_says_too_early_that_an_answer_of_one_behind_is_inter
             recorded = await watch.recorded(answer)
     assert seen == ["`done` `stop`", "`error` `interrupted`, retryable"]
     tell(
-        Row(
-            THE_SERVICE,
-            CLOCK_LEASES,
-            "one task 5 minutes ahead, the other 5 behind; each writes, and a reader comes back to the other",
-            f"{answer.told()}; back on the task behind the same, on the one ahead {seen[-1]}, and all of it"
-            " once it is on record",
-            recorded,
-            "none",
-            await watch.counted(ended("stop")),
-        )
+        THE_SERVICE,
+        "two tasks whose clocks differ by 10 minutes",
+        made_by="one task 5 minutes ahead, the other 5 behind; each writes, and a reader comes back to the "
+        "other",
+        sees=f"{answer.told()}; back on the task behind the same, on the one ahead {seen[-1]}, and all of it"
+        " once it is on record",
+        recorded=recorded,
+        figure=await watch.counted(ended("stop")),
     )
 
 
@@ -193,16 +141,14 @@ async def test_calls_that_an_answer_makes_are_signed_by_aws_s_own_clock(
         read = Answered(response.status_code, response.json())
         assert read.told() == "503 `dependency_unavailable`, retryable"
         tell(
-            Row(
-                THE_SERVICE,
-                CLOCK_SIGNATURES,
-                "signatures judged by the proxies' clock, as DynamoDB, SageMaker and S3 do",
-                f"{answer.told()}: DynamoDB and SageMaker are signed for by their own clock from then on; "
-                f"reading a document from S3: {read.told()}",
-                recorded,
-                await watch.logged("dependency_failed"),
-                await watch.counted(ended("stop")),
-            )
+            THE_SERVICE,
+            "clock off by 5 minutes, and AWS refuses the signatures",
+            made_by="signatures judged by the proxies' clock, as DynamoDB, SageMaker and S3 do",
+            sees=f"{answer.told()}: DynamoDB and SageMaker are signed for by their own clock from then on; "
+            f"reading a document from S3: {read.told()}",
+            recorded=recorded,
+            log=await watch.logged("dependency_failed"),
+            figure=await watch.counted(ended("stop")),
         )
         for service in ("dynamodb", "sagemaker", "s3"):
             await scene.proxies[service].heal()

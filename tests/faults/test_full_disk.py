@@ -15,13 +15,22 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.fakes.running_service import NO_TENANTS, RunningService, eventually
-from tests.fakes.sagemaker_socket import SageMakerSocket
-from tests.fakes.stored_items import stored_bodies
-from tests.faults.asking import asked, asking, called, headers, idle
-from tests.faults.cells import DISK_FULL, THE_SERVICE
-from tests.faults.scene import DOCUMENT, TENANT, WRITTEN, FaultScene, ServiceProcess
-from tests.faults.table import Row, tell
+from tests.faults.scene import (
+    DOCUMENT,
+    TENANT,
+    WRITTEN,
+    FaultScene,
+    ServiceProcess,
+    asked,
+    asking,
+    called,
+    headers,
+    idle,
+)
+from tests.faults.table import THE_SERVICE, tell
+from tests.stage.running_service import NO_TENANTS, RunningService, eventually
+from tests.stage.sagemaker_runtime import SageMakerSocket
+from tests.stage.tenant_stores import stored_bodies
 
 pytestmark = pytest.mark.night  # services that start for each test
 
@@ -153,16 +162,13 @@ async def test_an_answer_on_a_full_disk_goes_on_and_its_record_follows(
     assert _damaged(kept) == []
     assert _recorded(kept) == {before.answer_id, answer.answer_id, after.answer_id}
     tell(
-        Row(
-            THE_SERVICE,
-            DISK_FULL,
-            "no room left for its files after the first sentence",
-            f"{answer.told()}; with an Idempotency-Key: {keyed.told()}; "
-            f"bringing a document: {brought.told()}",
-            "once, when there is room again; every file is sound",
-            "`answer_record_waits`, then `answer_record_followed`",
-            "none",
-        )
+        THE_SERVICE,
+        "disk full (embedded stores)",
+        made_by="no room left for its files after the first sentence",
+        sees=f"{answer.told()}; with an Idempotency-Key: {keyed.told()}; "
+        f"bringing a document: {brought.told()}",
+        recorded="once, when there is room again; every file is sound",
+        log="`answer_record_waits`, then `answer_record_followed`",
     )
 
 

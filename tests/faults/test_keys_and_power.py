@@ -8,14 +8,20 @@ from contextlib import AsyncExitStack
 import orjson
 import pytest
 
-from tests.fakes.aws_server import put_parameter
-from tests.fakes.faulty_proxy import GARBAGE, Kind, json_answer
-from tests.fakes.running_service import eventually
-from tests.faults.asking import asked, asking
-from tests.faults.cells import DOWN_WHILE_STREAMING, SLOW, WRONG_ANSWER
-from tests.faults.dependencies import KEYS, KEYS_PARAMETER, POWER, Dependency
-from tests.faults.scene import KEY_SET, TENANT, FaultScene
-from tests.faults.watching import Watch, ended, refused, tell_of, watched
+from tests.faults.scene import KEY_SET, TENANT, FaultScene, Watch, asked, asking, ended, refused, watched
+from tests.faults.table import (
+    DOWN_WHILE_STREAMING,
+    KEYS,
+    KEYS_PARAMETER,
+    POWER,
+    SLOW,
+    WRONG_ANSWER,
+    Dependency,
+    tell,
+)
+from tests.stage.aws_server import put_parameter
+from tests.stage.faulty_proxy import GARBAGE, Kind, json_answer
+from tests.stage.running_service import eventually
 
 NO_KEYS = json_answer(b'{"keys": []}')
 MADE_BY = {
@@ -56,7 +62,7 @@ async def test_without_keys_nobody_is_let_in_and_nobody_is_told_to_sign_in_again
 async def _tell_refused(watch: Watch, source: Dependency, fault: str) -> None:
     answer = await asked(watch.service)
     assert answer.told() == "503 `dependency_unavailable`, retryable"
-    tell_of(
+    tell(
         source,
         fault,
         made_by=MADE_BY[fault],
@@ -78,7 +84,7 @@ async def _keeps_letting_in(watch: Watch, source: Dependency) -> None:
     watch.scene.sagemaker.hold = None
     assert answer.told() == "`done` `stop`"
     assert (await asked(watch.service)).told() == "`done` `stop`"
-    tell_of(
+    tell(
         source,
         DOWN_WHILE_STREAMING,
         made_by="its connections reset",
@@ -109,12 +115,11 @@ async def test_a_power_switch_that_cannot_be_read_switches_nothing_off(watch: Wa
     if fault == SLOW:
         await watch.scene.break_(POWER, Kind.ANSWER, answer=GARBAGE)
     log = await watch.logged("power_not_read" if fault == SLOW else "power_not_understood")
-    tell_of(
+    tell(
         POWER,
         fault,
         made_by="accepted, never answered" if fault == SLOW else "a word that is neither `on` nor `paused`",
         sees=answer.told(),
         recorded=await watch.recorded(answer),
         log=log,
-        figure="none",
     )

@@ -9,13 +9,21 @@ from typing import Any
 import pytest
 
 from assistant.process.settings import ServiceSettings
-from tests.fakes.aws_server import put_parameter
-from tests.fakes.faulty_proxy import Fault, Kind, faulty_proxy, json_answer
-from tests.fakes.running_service import eventually
-from tests.faults.asking import asked, called
-from tests.faults.cells import DOWN_AT_START, SLOW, WRONG_ANSWER
-from tests.faults.dependencies import (
+from tests.faults.scene import (
+    KEY_SET,
+    TENANT,
+    FaultScene,
+    Watch,
+    asked,
+    called,
+    ended,
+    fell_back,
+    refused,
+    watched,
+)
+from tests.faults.table import (
     DOCUMENTS,
+    DOWN_AT_START,
     EMBEDDING,
     EVENTS,
     KEYS,
@@ -26,11 +34,15 @@ from tests.faults.dependencies import (
     QUEUE,
     RECORDS,
     SEARCH,
+    SLOW,
     STATES,
+    WRONG_ANSWER,
     Dependency,
+    tell,
 )
-from tests.faults.scene import KEY_SET, TENANT, FaultScene
-from tests.faults.watching import Watch, ended, fell_back, refused, tell_of, watched
+from tests.stage.aws_server import put_parameter
+from tests.stage.faulty_proxy import Fault, Kind, faulty_proxy, json_answer
+from tests.stage.running_service import eventually
 
 pytestmark = pytest.mark.night  # services that start for each test
 
@@ -73,7 +85,7 @@ async def _keys(watch: Watch) -> None:
 async def _tell_no_keys(watch: Watch, source: Dependency, *, made_by: str) -> None:
     answer = await asked(watch.service)
     assert answer.told() == "503 `dependency_unavailable`, retryable"
-    tell_of(
+    tell(
         source,
         DOWN_AT_START,
         made_by=made_by,
@@ -88,7 +100,7 @@ async def _what_an_answer_needs(watch: Watch) -> None:
     for dependency, code in ((EMBEDDING, "embedding_unavailable"), (SEARCH, "search_unavailable")):
         answer = await asked(watch.service)
         assert answer.told() == f"503 `{code}`, retryable"
-        tell_of(
+        tell(
             dependency,
             DOWN_AT_START,
             made_by=DOWN if dependency is SEARCH else RESET,
@@ -111,7 +123,7 @@ async def _the_stores_of_answers(watch: Watch) -> None:
     waits = await watch.logged("answer_record_waits")
     await watch.scene.heal(RECORDS)
     recorded = await watch.follows(answer)
-    tell_of(
+    tell(
         RECORDS,
         DOWN_AT_START,
         made_by=RESET,
@@ -120,7 +132,7 @@ async def _the_stores_of_answers(watch: Watch) -> None:
         log=f"{waits}, then {await watch.logged('answer_record_followed')}",
         figure=await watch.counted(ended("stop")),
     )
-    tell_of(
+    tell(
         LLM,
         DOWN_AT_START,
         made_by=RESET,
@@ -132,7 +144,7 @@ async def _the_stores_of_answers(watch: Watch) -> None:
     answer = await asked(watch.service, **WINDOW)
     keyed = await asked(watch.service, key="at-start")
     assert (answer.told(), keyed.told()) == ("`done` `stop`", "503 `records_unavailable`, retryable")
-    tell_of(
+    tell(
         EVENTS,
         DOWN_AT_START,
         made_by=RESET,
@@ -143,14 +155,13 @@ async def _the_stores_of_answers(watch: Watch) -> None:
     )
     await watch.scene.heal(EVENTS)
     assert (await asked(watch.service, key="at-start")).told() == "`done` `stop`"
-    tell_of(
+    tell(
         POWER,
         DOWN_AT_START,
         made_by=RESET,
         sees=answer.told(),
         recorded=await watch.recorded(answer),
         log=await watch.logged("power_not_read"),
-        figure="none",
     )
 
 
@@ -173,14 +184,13 @@ async def _the_stores_of_documents(watch: Watch) -> None:
         await watch.scene.heal(dependency)
         again = await called(watch.service, "POST", "/v1/documents", json=document)
         assert (again.status, again.body["state"]) == (202, "received")
-        tell_of(
+        tell(
             dependency,
             DOWN_AT_START,
             made_by=RESET if dependency is STATES else DOWN,
             sees=f"bringing a document: {brought.told()}; an answer: {answer.told()}",
             recorded="brought again the document goes in",
             log=await watch.logged("dependency_failed"),
-            figure="none",
         )
 
 
@@ -208,14 +218,13 @@ async def _does_not_start(scene: FaultScene, fault: str, *, made_by: str, how: F
     assert "Traceback" not in said
     if fault == DOWN_AT_START:
         await _starts_and_signs(scene, settings)
-    tell_of(
+    tell(
         LINK_SECRET,
         fault,
         made_by=made_by,
         sees="nothing: the task ends with status 1 before it takes a request",
         recorded="nothing",
         log=f"on stderr: {said.partition(':')[0].partition(' /')[0].strip()} …",
-        figure="none",
     )
 
 

@@ -5,33 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tests.fakes.faulty_proxy import Kind
-from tests.fakes.running_service import eventually
-from tests.faults.asking import asked, asking, called, came_back, headers
-from tests.faults.cells import (
-    DOWN_WHILE_STREAMING,
-    KILLED,
-    KILLED_WAITING,
-    KILLED_WITH_KEY,
-    OTHER_TASK_CANCEL,
-    OTHER_TASK_VERDICT,
-    SAME_KEY,
-    THE_SERVICE,
-    Cell,
+from tests.faults.scene import (
+    WRITTEN,
+    ServiceProcess,
+    Watch,
+    asked,
+    asking,
+    called,
+    came_back,
+    ended,
+    headers,
 )
-from tests.faults.dependencies import EVENTS, RECORDS
-from tests.faults.scene import WRITTEN, ServiceProcess
-from tests.faults.table import Row, tell
-from tests.faults.watching import Watch, ended, tell_of
+from tests.faults.table import DOWN_WHILE_STREAMING, EVENTS, RECORDS, THE_SERVICE, tell
+from tests.stage.faulty_proxy import Kind
+from tests.stage.running_service import eventually
 
 WINDOW: dict[str, Any] = {"resume_window_s": 15}
-
-
-async def tell_of_service(
-    fault: str, *, made_by: str, sees: str, recorded: str, log: str, figure: str
-) -> None:
-    cell = Cell(THE_SERVICE, fault)
-    tell(Row(cell.dependency, cell.fault, made_by, sees, recorded, log, figure))
 
 
 async def test_after_a_kill_the_reader_is_told(watch: Watch) -> None:
@@ -49,13 +38,12 @@ async def test_after_a_kill_the_reader_is_told(watch: Watch) -> None:
     marked = await called(watch.service, "POST", f"/v1/answers/{answer_id}/verdict", json=verdict)
     assert marked.status == 200
     assert watch.calls_of_the_model == 1
-    await tell_of_service(
-        KILLED,
+    tell(
+        THE_SERVICE,
+        "killed while streaming",
         made_by="kill -9 in the instant that its first sentence is read",
         sees=f"back on another task, when the answer's deadline is over: {answer.told()}",
         recorded=recorded,
-        log="none",
-        figure="none",
     )
 
 
@@ -76,8 +64,9 @@ async def test_the_key_of_a_killed_answer_begins_anew_when_its_deadline_is_over(
     assert anew.answer_id != first.answer_id
     joined = await asked(watch.service, key=key)
     assert (joined.answer_id, joined.written) == (anew.answer_id, anew.written)
-    await tell_of_service(
-        KILLED_WITH_KEY,
+    tell(
+        THE_SERVICE,
+        "killed while streaming, then the same Idempotency-Key",
         made_by="kill -9 in the instant that its first sentence is read; the request is sent again",
         sees=f"after the answer's deadline: {repeated.told()}; the next time a new answer: {anew.told()}",
         recorded=f"{recorded}; the new one {await watch.recorded(anew)}",
@@ -102,13 +91,12 @@ async def test_a_record_that_died_with_its_task_leaves_an_interrupted_answer(wat
         return await watch.recorded(answer) != "not yet"
 
     await eventually(is_recorded)
-    await tell_of_service(
-        KILLED_WAITING,
+    tell(
+        THE_SERVICE,
+        "killed while its record waits, and no reader comes back",
         made_by="connections of the record store reset, kill -9 after `done`, connections work again",
         sees=answer.told(),
         recorded=f"{await watch.recorded(answer)}, when the answer's deadline is over",
-        log="none",
-        figure="none",
     )
 
 
@@ -122,12 +110,12 @@ async def test_one_key_on_two_tasks_at_the_same_instant_is_one_answer(
         assert first.told() == second.told() == "`done` `stop`"
         assert first.answer_id == second.answer_id
         assert first.written == second.written == WRITTEN
-        await tell_of_service(
-            SAME_KEY,
+        tell(
+            THE_SERVICE,
+            "two tasks, one Idempotency-Key at the same instant",
             made_by="both requests sent at once, five times",
             sees=f"the same answer on both: {first.told()}",
             recorded=await watch.recorded(first),
-            log="none",
             figure="`assistant_answers_total` on one of the two",
         )
 
@@ -144,7 +132,7 @@ async def test_claims_that_go_down_cost_a_running_answer_nothing(watch: Watch, o
     assert (answer.told(), answer.written) == ("`done` `stop`", WRITTEN)
     assert (elsewhere.told(), elsewhere.written) == (answer.told(), answer.written)
     assert watch.calls_of_the_model == 1
-    tell_of(
+    tell(
         EVENTS,
         DOWN_WHILE_STREAMING,
         made_by="its connections reset",
@@ -163,13 +151,12 @@ async def test_a_verdict_may_be_given_on_any_task(watch: Watch, other: ServicePr
         assert (await called(task, "POST", f"{path}/verdict", json=verdict)).status == 200
     read = await called(watch.service, "GET", path)
     assert [each["verdict"]["label"] for each in read.body["verdicts"]] == ["good"]
-    await tell_of_service(
-        OTHER_TASK_VERDICT,
+    tell(
+        THE_SERVICE,
+        "two tasks, the verdict on the other one",
         made_by="the same verdict three times, on both",
         sees="200; read back: one verdict",
         recorded="once",
-        log="none",
-        figure="none",
     )
 
 
@@ -183,8 +170,9 @@ async def test_an_answer_is_cancelled_from_any_task(watch: Watch, other: Service
         assert (await called(other, "DELETE", path)).status == 204
         answer = await stream.rest()
     assert answer.told() == "`error` `cancelled`, not retryable"
-    await tell_of_service(
-        OTHER_TASK_CANCEL,
+    tell(
+        THE_SERVICE,
+        "two tasks, cancelled on the other one",
         made_by="DELETE on the task that does not write it",
         sees=f"204; the stream: {answer.told()}",
         recorded=await watch.recorded(answer),

@@ -29,14 +29,13 @@ from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import AwsAccount, Deployed
 from stacks.data import DataStack
 from stacks.models import ModelsStack
-from tests.fakes.aws_calls import Call, KeptCalls, read_calls
-from tests.fakes.sagemaker_control import ACCOUNT, SageMakerControl
-from tests.fakes.sagemaker_environment import install_sdk
-from tests.programs import lacks
 from tests.stacks.delivery_roles import OPERATOR, REGION, policies_of
-from tests.stacks.rights.evaluator import Request, judge
-from tests.stacks.training_request import written
+from tests.stacks.rights.requests import Request, judge
+from tests.stacks.templates import text_of
 from tests.stacks.values import ROOT, deployed, stack_with, template_of
+from tests.stage.aws_calls import Call, KeptCalls, read_calls
+from tests.stage.programs import lacks
+from tests.stage.sagemaker_control import ACCOUNT, SageMakerControl, install_sdk
 
 KINDS = ("train", "compile", "try")
 TENANT = "sandbox"
@@ -47,7 +46,7 @@ KEY_ID = "of-the-process"
 def said_by(stack: Any, output: str, *, tenant: str) -> dict[str, Any]:
     """Return a stack's output, with roles named as CloudFormation names them."""
     template = template_of(stack_with(stack, deployed(tenant)))
-    text = written(template["Outputs"][output]["Value"]).replace("111122223333", ACCOUNT)
+    text = text_of(template["Outputs"][output]["Value"]).replace("111122223333", ACCOUNT)
     for name, resource in template["Resources"].items():
         if resource["Type"] == "AWS::IAM::Role":
             path = resource["Properties"].get("Path", f"/assistant/{tenant}/")  # the stage gives it
@@ -158,7 +157,6 @@ def test_the_sdk_makes_the_calls_of_the_stand_in_and_no_other(started: Started, 
     assert {call.service for call in started.calls} == {"sagemaker"}
 
 
-# --- rights -----------------------------------------------------------------------------------------------
 _NAMES = {"TrainingJob": "training-job", "Model": "model", "EndpointConfig": "endpoint-config"}
 
 
@@ -221,7 +219,6 @@ def test_a_job_outside_the_tenant_s_network_is_refused(started: Started, lost: s
     assert refused([open_call], tenant=started.tenant) == [f"sagemaker:{call.operation}"]
 
 
-# --- the process ------------------------------------------------------------------------------------------
 def test_an_order_that_the_sdk_refuses_is_told(tmp_path: Path) -> None:
     _, order = orders("train")
     with pytest.raises(DeploymentError, match=r"SDK cannot start 7: (?s:.*)training_job_name"):

@@ -23,7 +23,6 @@ from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import BUCKET_OUTPUT
 from assistant.terminal.publishing import model_files
 from template_checks.upgrades import STATEFUL_TYPES, losses, pin, templates_by_stack_name
-from tests.fakes.aws_calls import Call
 from tests.stacks.delivery_roles import GITHUB_ROLES, OPERATOR, data_key, policies_of, refused
 from tests.stacks.emulated_account import (
     EmulatedAccount,
@@ -35,6 +34,7 @@ from tests.stacks.emulated_account import (
     push_images,
 )
 from tests.stacks.synthesized import ROOT, assembly_folder, synthesize
+from tests.stage.aws_calls import Call
 
 COMPANY = "210987654321"
 TENANTS = ("pharmacy", "clinic", "sandbox")
@@ -49,7 +49,6 @@ BY_EMULATOR = ("--", "--method=direct", "--require-approval=never")
 pytestmark = [pytest.mark.loopback, pytest.mark.timeout(1500)]
 
 
-# --- the edits of a tenant file ---------------------------------------------------------------------------
 Tables = dict[str, Any]
 
 
@@ -116,7 +115,6 @@ def test_the_edits_are_those_of_the_changelog() -> None:
     assert [words for words in EDITS if words not in section] == []
 
 
-# --- the upgrade ------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Upgrade:
     """A landed release, deployed for one tenant, and the folders to deploy today's from."""

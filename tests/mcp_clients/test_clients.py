@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.running_service import Scene, service_of_two
+from tests.stage.running_service import Scene, service_of_two
 
 HERE = Path(__file__).parent
 PYTHON = HERE.parents[1] / "build" / "mcp-clients" / "bin" / "python"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.running_service import RunningService, service_of_two
+from tests.stage.running_service import RunningService, service_of_two
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / "build" / "openai-clients" / "bin" / "python"

@@ -15,7 +15,7 @@ import pytest
 from assistant.option import installed
 from assistant.tenant.toml_file import lines_of_keys
 from assistant.tenant.toml_file import without as without_tables
-from tests.fakes.tenant_files import with_own_llm
+from tests.stage.tenant_files import with_own_llm
 
 ROOT = Path(__file__).parents[2]
 LIFTED = (

@@ -40,7 +40,7 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from assistant.domain.answers import ReplyCheck
 from assistant.process.http import HEAD_LIMIT_BYTES
-from tests.fakes.running_service import RunningService, running_service
+from tests.stage.running_service import RunningService, running_service
 
 schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 

@@ -23,12 +23,20 @@ from random import Random
 
 import pytest
 
-from tests.breaking.agents import Agents, at_work
-from tests.breaking.owners import COMMON, Knowledge, bring_again, bring_stock, own
-from tests.breaking.reckoning import faults_of_answers, faults_of_documents
+from tests.breaking.agents import (
+    COMMON,
+    Agents,
+    Knowledge,
+    at_work,
+    bring_again,
+    bring_stock,
+    faults_of_answers,
+    faults_of_documents,
+    own,
+)
 from tests.breaking.site import PARTS, Part, Site, running_site
-from tests.fakes.running_service import eventually
-from tests.fakes.sagemaker_socket import SageMakerSocket
+from tests.stage.running_service import eventually
+from tests.stage.sagemaker_runtime import SageMakerSocket
 
 SOAK_S = float(os.environ.get("SOAK_S", "20"))
 AGENTS = int(os.environ.get("AGENTS", "10"))

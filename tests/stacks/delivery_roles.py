@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
-from tests.fakes.aws_calls import Call
-from tests.stacks.rights.evaluator import Request, judge
 from tests.stacks.rights.model import Policy, Store, read_account
+from tests.stacks.rights.requests import Request, judge
 from tests.stacks.synthesized import ROOT
+from tests.stage.aws_calls import Call
 
 REGION = "us-east-1"
 GITHUB_ROLES = ROOT / ".github" / "deploy-roles.yaml"
@@ -69,7 +69,6 @@ def policies_of(
     return tuple(json.loads(text.replace('"Tenant"', f'"{tenant}"')))
 
 
-# --- calls ------------------------------------------------------------------------------------------------
 _ACTIONS: Mapping[str, tuple[str, ...]] = {
     "lambda:Invoke": ("lambda:InvokeFunction",),
     "s3:DeleteObjects": ("s3:DeleteObject", "s3:DeleteObjectVersion"),

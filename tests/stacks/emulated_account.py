@@ -1,4 +1,5 @@
-"""An emulated account, and the real ``cdk`` command line that deploys to it."""
+"""An emulated account, the real ``cdk`` command line that deploys to it, and the deployed state machines,
+executed there."""
 
 from __future__ import annotations
 
@@ -8,19 +9,22 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 
 from assistant.tenant.manifests import load_images, write_digest
 from template_checks.upgrades import templates_by_stack_name
-from tests.fakes.aws_calls import Call, read_calls
-from tests.fakes.tls_front import Authority
+from tests.stacks.power.state_language import Call as MachineCall
+from tests.stacks.power.state_language import CallFailedError, Pause, execute
 from tests.stacks.synthesized import ROOT
+from tests.stage.aws_calls import Call, read_calls
+from tests.stage.servers import Authority
 
 ACCOUNT = "111122223333"
 REGION = "us-east-1"
@@ -118,7 +122,7 @@ def emulated_account(home: Path, *, account: str = ACCOUNT) -> Iterator[Emulated
     """Start the emulator on a free port. It stops at the end of the block, or when this process ends."""
     with (home / "emulator.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fakes.cloudformation_server", account, _KEY_ID, home / "calls"],
+            [sys.executable, "-m", "tests.stage.cloudformation_server", account, _KEY_ID, home / "calls"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -228,3 +232,46 @@ def log_of(account: EmulatedAccount) -> str:
 
 def printed(done: subprocess.CompletedProcess[str]) -> str:
     return json.dumps({"stdout": done.stdout[-3000:], "stderr": done.stderr[-3000:]}, indent=1)
+
+
+def switched(account: EmulatedAccount, kind: str, *, tenant: str) -> list[str]:
+    """Execute the deployed machine and return the actions that it called. Raises ExecutionFailedError."""
+    (arn,) = [
+        each
+        for each in resources_of(account, f"assistant-{tenant}-Models", "AWS::StepFunctions::StateMachine")
+        if kind in each
+    ]
+    found = account.client("stepfunctions").describe_state_machine(stateMachineArn=arn)
+    steps = execute(json.loads(found["definition"]), {})
+    actions: list[str] = []
+    result: Any = None
+    failure: CallFailedError | None = None
+    while True:
+        try:
+            step = steps.send(result) if failure is None else steps.throw(failure)
+        except StopIteration:
+            return actions
+        result, failure = None, None
+        if isinstance(step, Pause):
+            continue
+        actions.append(step.action)
+        try:
+            result = made(account, step)
+        except CallFailedError as error:
+            failure = error
+
+
+def made(account: EmulatedAccount, call: MachineCall) -> Mapping[str, Any]:
+    """Make a state machine's call as Step Functions does; return its result by Step Functions' names."""
+    service, _, action = call.action.partition(":")
+    client = account.client(service)
+    method = getattr(client, "".join(f"_{c.lower()}" if c.isupper() else c for c in action))
+    given = dict(call.parameters)
+    if service == "lambda":
+        given["UUID"] = given.pop("Uuid")
+    try:
+        return method(**given)
+    except ClientError as error:
+        told = error.response["Error"]
+        name = f"{service.capitalize()}.{told['Code'].removesuffix('Exception')}Exception"
+        raise CallFailedError(name, told["Message"]) from None

@@ -28,12 +28,12 @@ from assistant.process.settings import (
     ServiceSettings,
 )
 from assistant.service.function import FunctionEntry
-from tests.fakes.lambda_events import Context, sqs_event
-from tests.fakes.processes import RunningProcess, process
-from tests.fakes.running_service import events_of
-from tests.fakes.tokens import claims, token
 from tests.stacks.emulated_account import EmulatedAccount, resources_of
 from tests.stacks.synthesized import ROOT
+from tests.stage.lambda_events import Context, sqs_event
+from tests.stage.processes import RunningProcess, process
+from tests.stage.running_service import events_of
+from tests.stage.tokens import claims, token
 
 FUNCTIONS: Mapping[str, type[ProcessSettings]] = {
     "apply_search_schema": SchemaSettings,

@@ -11,14 +11,12 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 
-from assistant.domain.errors import ConfigurationError
 from assistant.tenant.deployed_names import ACCOUNT_VERSION
-from assistant.tenant.deployment import load_account
 from stacks.account import AccountStage
 from stacks.application import build
 from stacks.tenant import ROOT, DeployedTenant
-from tests.fakes.tenant_files import committed_tenant
-from tests.stacks.values import deployed, resources_of, template_of, with_sections
+from tests.stacks.values import deployed, only, resources_of, template_of
+from tests.stage.tenant_files import committed_tenant
 
 ACCOUNT = "111122223333"
 SNAPSHOTS = Path(__file__).with_name("snapshots")
@@ -38,27 +36,11 @@ def template(tenants: list[DeployedTenant], folder: Path) -> dict[str, Any]:
     return template_of(stack)
 
 
-def in_place(tenant: DeployedTenant, **changes: Any) -> DeployedTenant:
-    return with_sections(tenant, deployment=json.loads(tenant.place.model_dump_json()) | changes)
-
-
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The template of the three tenants' one place, by default."""
     tenants = [deployed(name) for name in ("pharmacy", "clinic", "sandbox")]
     return template(tenants, tmp_path_factory.mktemp("accounts"))
-
-
-def _only(template: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    (resource,) = resources_of(template, kind).values()
-    return resource["Properties"]
-
-
-def test_three_tenants_of_one_place_share_each_item(shared: dict[str, Any]) -> None:
-    kinds = ("Logs::ResourcePolicy", "IAM::ManagedPolicy", "SNS::Topic", "CloudTrail::Trail", "S3::Bucket")
-    for kind in kinds:
-        assert len(resources_of(shared, f"AWS::{kind}")) == 1, kind
-    assert len(resources_of(shared, "AWS::KMS::Key")) == 2, "of images, and of the trail"
 
 
 SERVICE_ROLES = {
@@ -85,19 +67,6 @@ def test_existing_items_are_not_created(tmp_path: Path) -> None:
     assert "Resources" not in template([deployed("sandbox")], tmp_path)
 
 
-def test_a_second_region_uses_the_service_linked_roles_of_the_first(tmp_path: Path) -> None:
-    item = "ecs_service_role"
-    elsewhere = in_place(
-        deployed("clinic"), region="eu-central-1", zones=[f"eu-central-1{zone}" for zone in "abc"]
-    )
-    items = (*SERVICE_ROLES, "boundary", "trail")
-    others = "".join(f'{one} = "existing"\n' for one in items if one != item)
-    (tmp_path / f"{ACCOUNT}-eu-central-1.toml").write_text(others)
-
-    with pytest.raises(ConfigurationError, match=rf'{item} must be "existing"'):
-        account_stages([deployed("pharmacy"), elsewhere], tmp_path)
-
-
 def test_resources_are_retained_unless_the_first_creation_fails(shared: dict[str, Any]) -> None:
     kept = {
         name: (body.get("DeletionPolicy"), body.get("UpdateReplacePolicy"))
@@ -122,7 +91,7 @@ def test_each_own_image_has_a_repository_scanned_encrypted_and_unmovable(shared:
 def test_search_domains_and_audit_rules_of_this_account_write_through_the_log_policy(
     shared: dict[str, Any],
 ) -> None:
-    policy = json.loads(_only(shared, "AWS::Logs::ResourcePolicy")["PolicyDocument"])
+    policy = json.loads(only(shared, "AWS::Logs::ResourcePolicy")["PolicyDocument"])
     statement, of_rules = policy["Statement"]
     group = f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:*-Observability-AuditEvents*"
     rules = {"aws:SourceArn": f"arn:aws:events:us-east-1:{ACCOUNT}:rule/*"}
@@ -159,31 +128,8 @@ def test_another_template_of_the_account_stage_has_another_version(shared: dict[
 
 
 def test_the_boundary_fits_its_quota(shared: dict[str, Any]) -> None:
-    document = _only(shared, "AWS::IAM::ManagedPolicy")["PolicyDocument"]
+    document = only(shared, "AWS::IAM::ManagedPolicy")["PolicyDocument"]
 
     assert (
         len(json.dumps(document, separators=(",", ":"))) <= 6144
     )  # characters of a managed policy, IAM quotas
-
-
-def test_the_account_stage_is_deployed_by_the_bootstrap_of_a_tenant_that_is_reviewed(tmp_path: Path) -> None:
-    other = in_place(deployed("clinic"), bootstrap_qualifier="other")
-
-    for tenants, qualifier in (([other, deployed("pharmacy")], "hnb659fds"), ([other], "other")):
-        parameters = template(tenants, tmp_path)["Parameters"]
-        assert parameters["BootstrapVersion"]["Default"] == f"/cdk-bootstrap/{qualifier}/version"
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ('boundary = "maybe"', r"line 1: boundary: Input should be 'create' or 'existing' \(got 'maybe'\)"),
-        ("borders = 1", r"line 1: unknown key borders; allowed here: boundary, budget_email"),
-        ("boundary =", r"not valid TOML"),
-    ],
-)
-def test_a_bad_account_file_is_named_with_its_key(tmp_path: Path, text: str, said: str) -> None:
-    (tmp_path / f"{ACCOUNT}-us-east-1.toml").write_text(text)
-
-    with pytest.raises(ConfigurationError, match=rf"{ACCOUNT}-us-east-1\.toml: .*{said}"):
-        load_account(tmp_path, account=ACCOUNT, region="us-east-1")

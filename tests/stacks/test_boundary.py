@@ -14,6 +14,7 @@ from stacks.account import SERVICES, TenantBoundary
 from stacks.options import option_stacks
 from stacks.processes import PULL_IMAGE
 from tests.stacks.synthesized import assembly_folder, templates_in
+from tests.stacks.templates import listed
 from tests.stacks.values import deployed, resources_of, stage_for, template_of
 
 TENANTS = ("pharmacy", "clinic", "sandbox")
@@ -49,11 +50,7 @@ def _allowed(properties: Mapping[str, Any]) -> Iterator[str]:
     for document in documents:
         for statement in (document or {}).get("Statement", ()):
             if statement["Effect"] == "Allow":
-                yield from _list(statement["Action"])
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+                yield from listed(statement["Action"])
 
 
 def _meets(pattern: str, action: str) -> bool:
@@ -74,7 +71,7 @@ def test_the_boundary_allows_every_service_that_a_role_uses(assembly: Path) -> N
 def test_the_boundary_denies_no_action_that_a_role_needs(
     assembly: Path, statements: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    denied = _list(statements["OpenOrDestroy"]["Action"])
+    denied = listed(statements["OpenOrDestroy"]["Action"])
     undone = {
         (where, action)
         for where, action in granted(assembly)
@@ -148,7 +145,7 @@ def test_the_boundary_denies_whatever_opens_or_empties_a_bucket(
 ) -> None:
     but_for_backup = statements["OpenOrDestroyBesideBackup"]
     assert but_for_backup["Condition"] == {"StringNotEquals": {"aws:PrincipalTag/duty": "backup"}}
-    denied = [*_list(statements["OpenOrDestroy"]["Action"]), *_list(but_for_backup["Action"])]
+    denied = [*listed(statements["OpenOrDestroy"]["Action"]), *listed(but_for_backup["Action"])]
     opening = [f"s3:PutBucket{part}" for part in OF_A_BUCKET]
     opening += ["s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:PutLifecycleConfiguration"]
 
@@ -158,7 +155,7 @@ def test_the_boundary_denies_whatever_opens_or_empties_a_bucket(
 def test_only_the_role_of_aws_backup_does_what_the_boundary_leaves_it(
     assembly: Path, statements: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    left = _list(statements["OpenOrDestroyBesideBackup"]["Action"])
+    left = listed(statements["OpenOrDestroyBesideBackup"]["Action"])
     taken = {
         (where.partition("/Data/")[2][:8], action)
         for where, action in granted(assembly)
@@ -202,7 +199,7 @@ def test_a_service_takes_a_role_for_its_own_account_alone(assembly: Path) -> Non
         for template in templates_in(assembly_folder(assembly, tenant)).values():
             for name, role in resources_of(template, "AWS::IAM::Role").items():
                 for trust in role["Properties"]["AssumeRolePolicyDocument"]["Statement"]:
-                    for service in _list(trust["Principal"].get("Service", [])):
+                    for service in listed(trust["Principal"].get("Service", [])):
                         account = trust.get("Condition", {}).get("StringEquals", {}).get("aws:SourceAccount")
                         if account != deployed(tenant).place.account:
                             open_to.setdefault(service, set()).add(name)

@@ -10,12 +10,11 @@ import pytest
 
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant.care_app import CareApp, load_care_app
-from assistant.tenant.deployed_names import PROBE_DEGRADED, PROBE_FAILED
 from stacks.application import build
 from stacks.care_app import CareAppStack, on_care_side
 from stacks.tenant import ROOT
 from tests.stacks.synthesized import FIXTURES
-from tests.stacks.values import deployed, resources_of, stage_for, template_of, with_sections
+from tests.stacks.values import deployed, only, resources_of, stage_for, template_of, with_sections
 
 Template = dict[str, Any]
 IN_A_VPC_THAT_IS_THERE, IN_A_VPC_OF_ITS_OWN = "pharmacy", "sandbox"
@@ -35,18 +34,12 @@ def template() -> Template:
     return template_of(stack_of(IN_A_VPC_THAT_IS_THERE, care_of(IN_A_VPC_THAT_IS_THERE)))
 
 
-def only(template: Template, kind: str) -> dict[str, Any]:
-    (found,) = resources_of(template, kind).values()
-    return found["Properties"]
-
-
 def link_endpoint(template: Template) -> dict[str, Any]:
     endpoints = resources_of(template, "AWS::EC2::VPCEndpoint").values()
     (link,) = [one for one in endpoints if "vpce-svc" in one["Properties"]["ServiceName"]]
     return link["Properties"]
 
 
-# --- mistake 7: one phase ---------------------------------------------------------------------------------
 def test_the_link_needs_no_private_dns_of_the_service(template: Template) -> None:
     link = link_endpoint(template)
     assert link["ServiceName"] == care_of(IN_A_VPC_THAT_IS_THERE).config.link.service_name
@@ -64,7 +57,6 @@ def test_the_certificate_s_name_resolves_to_the_endpoint_in_this_vpc_only(templa
     assert "DnsEntries" in named
 
 
-# --- mistakes 3 and 1: who reaches the link ---------------------------------------------------------------
 def rules_into(template: Template, group: Any) -> list[dict[str, Any]]:
     rules = resources_of(template, "AWS::EC2::SecurityGroupIngress").values()
     return [rule["Properties"] for rule in rules if rule["Properties"]["GroupId"] == group]
@@ -101,9 +93,6 @@ def test_a_network_that_the_assistant_does_not_accept_is_refused(tmp_path: Path)
         load_care_app(tmp_path / "sandbox.toml", tenant=deployed("sandbox").config)
 
 
-# --- a VPC that is there -------------------------------------------------------------------
-
-
 def test_an_existing_vpc_gets_no_endpoint_with_private_dns(template: Template) -> None:
     """An endpoint with private DNS would take over KMS for every client in that VPC."""
     assert len(resources_of(template, "AWS::EC2::VPCEndpoint")) == 1
@@ -116,9 +105,6 @@ def test_an_existing_vpc_must_name_its_endpoints() -> None:
     unnamed = replace(care, config=care.config.model_copy(update={"network": network}))
     with pytest.raises(ConfigurationError, match=r"network.endpoints must name the VPC's endpoint of kms"):
         stack_of(IN_A_VPC_THAT_IS_THERE, unnamed)
-
-
-# --- mistake 21: the probe --------------------------------------------------------------------------------
 
 
 def calls_of_the_probe(template: Template) -> list[dict[str, Any]]:
@@ -156,47 +142,19 @@ def test_a_missing_client_certificate_is_refused_where_the_tenant_requires_one()
         load_care_app(ROOT / "tests/care_app/sandbox.toml", tenant=with_sections(tenant, edge=section).config)
 
 
-# --- alarms -----------------------------------------------------------------------------------------------
-def alarm_on(template: Template, metric: str) -> dict[str, Any]:
-    alarms = [alarm["Properties"] for alarm in resources_of(template, "AWS::CloudWatch::Alarm").values()]
-    (found,) = [alarm for alarm in alarms if alarm["MetricName"] == metric]
-    return found
-
-
-@pytest.mark.parametrize("metric", [PROBE_FAILED, PROBE_DEGRADED])
-def test_an_alarm_names_its_entry_on_the_page(template: Template, metric: str) -> None:
-    document, entry = alarm_on(template, metric)["AlarmDescription"].split(". ")[-1].split(", ")
-    assert f"**{entry}** · " in (ROOT / document).read_text(encoding="utf-8")
-
-
-def test_two_bad_probes_raise_an_alarm_and_each_period_has_one(template: Template) -> None:
-    for metric, periods, missing in ((PROBE_FAILED, 3, "breaching"), (PROBE_DEGRADED, 2, "notBreaching")):
-        alarm = alarm_on(template, metric)
-        assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (periods, missing)
-        assert (alarm["Period"], alarm["DatapointsToAlarm"], alarm["Threshold"]) == (300, 2, 1)
-        assert alarm["AlarmActions"] == alarm["OKActions"] != []
-    rules = [rule["Properties"] for rule in resources_of(template, "AWS::Events::Rule").values()]
-    assert sorted(rule.get("ScheduleExpression", "") for rule in rules) == ["", "rate(5 minutes)"]
-    assert only(template, "AWS::Lambda::EventInvokeConfig")["MaximumRetryAttempts"] == 0
-
-
-# --- which stages there are -------------------------------------------------------------------------------
-def stages(**context: str) -> list[str]:
-    app = build({"stage": "care_app", **FIXTURES, **context})
-    return [child.node.id for child in app.node.children if child.node.id.endswith("Care")]
-
-
-def test_a_chosen_tenant_must_have_a_file() -> None:
-    with pytest.raises(ConfigurationError, match=r"care_app/clinic.toml: no such file"):
-        stages(tenant="clinic")
-
-
-def test_a_folder_without_a_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"there is no file of a care side"):
-        stages(care_app=str(tmp_path))
-
-
-def test_a_file_without_a_tenant_is_named(tmp_path: Path) -> None:
-    (tmp_path / "bakery.toml").write_text("")
-    with pytest.raises(ConfigurationError, match=r"bakery.toml: there is no tenant of this name"):
-        stages(care_app=str(tmp_path))
+@pytest.mark.parametrize(
+    ("file", "chosen", "said"),
+    [
+        (None, {"tenant": "clinic"}, r"care_app/clinic.toml: no such file"),
+        (None, {"care_app": ""}, r"there is no file of a care side"),
+        ("bakery.toml", {"care_app": ""}, r"bakery.toml: there is no tenant of this name"),
+    ],
+)
+def test_a_stage_needs_the_file_of_its_tenant(
+    file: str | None, chosen: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    if file:
+        (tmp_path / file).write_text("")
+    context = {name: value or str(tmp_path) for name, value in chosen.items()}
+    with pytest.raises(ConfigurationError, match=said):
+        build({"stage": "care_app", **FIXTURES, **context})

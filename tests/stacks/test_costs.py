@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,44 +27,7 @@ QUESTIONS = 20_000.0
 
 OTHER_BILL = Path(__file__).parents[1] / "data" / "bill.csv"
 """By an author who saw the clinic's shape and load and public pages of prices, and none of ours."""
-OUR_LINES = {
-    "llm instances": ("ml.g6e.2xlarge",),
-    "embedding instances": ("ml.c7i.xlarge",),
-    "embedding volume": ("endpoint_volume_gib_month",),
-    "endpoint data": ("data through endpoints",),
-    "search data nodes": ("m7g.large.search",),
-    "search master nodes": ("m7g.medium.search",),
-    "search volumes": ("search_volume_gib_month",),
-    "task vcpu": ("task_vcpu", "scheduled tasks: vCPU hours"),
-    "task memory": ("task_gib", "scheduled tasks: GiB hours"),
-    "application balancer": ("application_balancer",),
-    "application balancer capacity": ("application balancer: capacity",),
-    "network balancer": ("network_balancer",),
-    "network balancer capacity": ("network balancer: capacity",),
-    "interface endpoints": ("interface_endpoint_zone",),
-    "interface endpoint data": ("data through interface endpoints",),
-    "zone transfer": ("transfer between zones",),
-    "keys": ("key",),
-    "key requests": ("KMS requests",),
-    "alarms": ("alarm_metric",),
-    "dashboard": ("dashboard",),
-    "custom metrics": ("custom metrics", "custom_metric"),
-    "log ingestion": ("log lines",),
-    "log storage": ("log lines kept",),
-    "traces": ("traces",),
-    "data events": ("data events",),
-    "management events": ("management events",),
-    "object storage": ("objects",),
-    "object writes": ("writes of objects",),
-    "object reads": ("reads of objects",),
-    "table writes": ("table writes",),
-    "table reads": ("table reads",),
-    "table storage": ("table storage",),
-    "table recovery": ("table recovery",),
-    "function runs": ("runs", "scheduled runs"),
-    "function time": ("GB-seconds", "scheduled GB-seconds"),
-    "queue requests": ("messages", "polls of queues"),
-}
+OUR_LINES = tomllib.loads(OTHER_BILL.with_name("bill_lines.toml").read_text(encoding="utf-8"))
 
 
 def templates_of(assembly: Path, tenant: str) -> list[Mapping[str, Any]]:
@@ -76,11 +40,6 @@ def bill_of(templates: Sequence[Mapping[str, Any]], **given: Any) -> Bill:
 
 def template(**resources: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     return {"Resources": {name: {"Type": kind, "Properties": own} for name, (kind, own) in resources.items()}}
-
-
-def endpoint(instance: str, *, count: int = 1, **more: int) -> tuple[str, dict[str, Any]]:
-    variant = {"InstanceType": instance, "InitialInstanceCount": count, **more}
-    return "AWS::SageMaker::EndpointConfig", {"ProductionVariants": [variant]}
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
@@ -96,19 +55,6 @@ def test_a_resource_type_without_a_price_is_named_with_the_file(assembly: Path) 
 
     with pytest.raises(ConfigurationError, match=rf"{FILE}: no price is known of AWS::EC2::NatGateway\. Add"):
         bill_of([*templates_of(assembly, "clinic"), forgotten])
-
-
-def test_an_instance_without_a_price_is_named_with_the_file() -> None:
-    with pytest.raises(ConfigurationError, match=rf"{FILE}: there is no price \[endpoint.'ml.p9.large'\]"):
-        bill_of([template(LlmConfig=endpoint("ml.p9.large"))])
-
-
-def test_an_invalid_price_file_is_named_with_its_key(tmp_path: Path) -> None:
-    path = tmp_path / "prices.toml"
-    path.write_text(FILE.read_text(encoding="utf-8").replace('per = "hour"', 'per = "day"', 1))
-
-    with pytest.raises(ConfigurationError, match=r"prices\.toml: .*endpoint\.ml\.inf2\.8xlarge\.per"):
-        load_prices(path)
 
 
 def test_the_page_has_the_costs_of_the_templates(assembly: Path) -> None:
@@ -288,16 +234,3 @@ def test_a_load_beyond_the_tenants_most_instances_is_told(
     assert (load["p95_first_token_s"], twice["p95_first_token_s"]) == (None, None)
     (calm, _) = under_load(assembly, capfdbinary, "0.05")["plans"]["clinic"]
     assert 0 < calm["p95_first_token_s"] < 5
-
-
-def test_a_time_shorter_than_the_reading_of_a_prompt_is_met_by_no_number(
-    assembly: Path, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    shown = under_load(assembly, capfdbinary, "0.05", "--p95-first-token-ms", "1")
-    assert [row["needed"] for row in shown["plans"]["clinic"]] == [None, None]
-
-
-def test_a_processor_whose_times_nobody_knows_has_no_plan(
-    assembly: Path, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    assert under_load(assembly, capfdbinary, "1", tenant="sandbox")["plans"] == {}

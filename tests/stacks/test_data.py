@@ -12,12 +12,11 @@ from moto.iam.aws_managed_policies import aws_managed_policies_data
 
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant.deployed_names import TABLES
-from assistant.tenant.deployment import RECOVERY, RETENTION
-from assistant.tenant.deployment_checks import contradictions
+from assistant.tenant.deployment import RETENTION
 from stacks.data import DataStack
 from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant
-from tests.stacks.policies import allowed_on, statements_of
+from tests.stacks.templates import allowed_on, statements_of
 from tests.stacks.values import KEYS, NETWORK, deployed, resources_of, stack_with, template_of, with_sections
 
 Template = Mapping[str, Any]
@@ -203,19 +202,6 @@ def test_the_role_of_aws_backup_alone_copies_points_and_to_that_vault_alone(copi
     assert all(policy in each["DependsOn"] for each in selections)
 
 
-@pytest.mark.parametrize(
-    ("to", "tenant", "said"),
-    [
-        ("arn:aws:backup:us-east-1:111122223333:backup-vault:near", "pharmacy", "own account and region"),
-        (ELSEWHERE, "clinic", "profile standard has no recovery points"),
-    ],
-)
-def test_a_vault_that_no_point_is_copied_to_is_refused(to: str, tenant: str, said: str) -> None:
-    changed = with_copies(to, tenant=tenant)
-    found = contradictions(changed.config, place=changed.place, edge=changed.edge, models=changed.models)
-    assert [said in each.said for each in found if each.key == "deployment.recovery_copies"] == [True]
-
-
 def test_aws_backup_may_do_what_its_own_managed_policies_let_it_do_to_such_stores(copied: Template) -> None:
     """Of the policies that AWS attaches to its default role (moto has a copy of them all): the rights on
     buckets, tables, their events and vaults."""
@@ -240,22 +226,6 @@ def test_aws_backup_may_do_what_its_own_managed_policies_let_it_do_to_such_store
     assert wanted - held == set()
 
 
-def test_documents_are_copied_often_enough_for_the_profile_s_rpo(hipaa: Template) -> None:
-    plans = resources_of(hipaa, "AWS::Backup::BackupPlan").values()
-    (rule,) = [
-        rule
-        for plan in plans
-        for rule in plan["Properties"]["BackupPlan"]["BackupPlanRule"]
-        if rule["RuleName"] == "Documents"
-    ]
-    starts = [int(hour) for hour in rule["ScheduleExpression"].split()[1].split(",")]
-    longest = max(
-        (after - before) % 24 or 24 for before, after in zip(starts, [*starts[1:], starts[0]], strict=True)
-    )
-    windows = (rule["StartWindowMinutes"] + rule["CompletionWindowMinutes"]) / 60
-    assert longest + windows <= RECOVERY["hipaa"].rpo_hours
-
-
 KEPT = (
     "AWS::Backup::BackupVault",
     "AWS::S3::Bucket",
@@ -271,31 +241,6 @@ def test_what_outlives_the_stack_keeps_its_policy(hipaa: Template) -> None:
         for name, resource in resources_of(hipaa, kind).items():
             assert resource["DeletionPolicy"] in ("Retain", "RetainExceptOnCreate"), name
             assert resource["UpdateReplacePolicy"] == "Retain", name
-
-
-def test_pushers_of_no_source_are_refused() -> None:
-    tenant = deployed("pharmacy")
-    arns = {"orders": ["arn:aws:iam::111122223333:role/x"]}
-    place = tenant.place.model_dump(mode="json") | {"pushers": arns}
-    changed = with_sections(tenant, deployment=place)
-    found = contradictions(changed.config, place=changed.place, edge=changed.edge, models=changed.models)
-    assert "deployment.pushers.orders" in [each.key for each in found]
-
-
-def test_a_user_of_iam_may_take_the_publishers_and_a_pushers_role() -> None:
-    user, tenant = "arn:aws:iam::111122223333:user/people/engineer", deployed("pharmacy")
-    named = {"artifact_publishers": [user], "pushers": {"procedures": [user]}}
-    place = tenant.place.model_dump(mode="json") | named
-    template = template_of(built(with_sections(tenant, deployment=place)))
-    trusting = [
-        name
-        for name, role in resources_of(template, "AWS::IAM::Role").items()
-        if role["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"AWS": user}
-    ]
-    assert [name.rstrip("0123456789ABCDEF") for name in sorted(trusting)] == [
-        "ArtifactPublisher",
-        "PushersProcedures",
-    ]
 
 
 @pytest.mark.parametrize(
@@ -365,14 +310,6 @@ def test_the_domain_s_policy_allows_only_its_master_role(template: Template) -> 
     master = domain["AdvancedSecurityOptions"]["MasterUserOptions"]["MasterUserARN"]
     assert statement["Principal"] == {"AWS": "arn:aws:iam::111122223333:root"}
     assert statement["Condition"] == {"ArnEquals": {"aws:PrincipalArn": master}}
-
-
-def test_the_domain_logs_audit_errors_and_slow_calls_under_the_logs_key(template: Template) -> None:
-    published = properties(template, "Search")["LogPublishingOptions"]
-    assert set(published) == {"AUDIT_LOGS", "ES_APPLICATION_LOGS", "SEARCH_SLOW_LOGS", "INDEX_SLOW_LOGS"}
-    for option in published.values():
-        group = option["CloudWatchLogsLogGroupArn"]["Fn::GetAtt"][0]
-        assert properties(template, group)["KmsKeyId"] == KEYS.logs_key_arn
 
 
 @pytest.mark.parametrize(

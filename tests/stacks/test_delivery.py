@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.fakes.http_pages import http_pages
-from tests.fakes.tenant_files import committed_tenant
 from tests.stacks.delivery_roles import GITHUB_ROLES, JOBS, OF_ACCOUNT, WORKFLOW, read_template
 from tests.stacks.synthesized import ROOT
+from tests.stage.servers import http_pages
+from tests.stage.tenant_files import committed_tenant
 from tools.tenant_matrix import matrix, waves
 
 TEXTS = [file.read_text(encoding="utf-8") for file in (WORKFLOW, OF_ACCOUNT)]
@@ -55,13 +55,6 @@ def test_no_job_that_runs_packages_can_write_to_the_repository(name: str) -> Non
             assert [step.get("with", {}).get("persist-credentials") for step in checkouts] == [False]
 
 
-def test_a_deployment_has_cosign_where_its_tenant_declares_a_key() -> None:
-    steps = [step.get("run", "") for step in JOBS["deploy"]["steps"]]
-    built = next(number for number, run in enumerate(steps) if "make cosign" in run)
-    assert "image_key" in steps[built]
-    assert built < next(number for number, run in enumerate(steps) if "aws deploy" in run)
-
-
 def test_what_is_deployed_was_judged_first() -> None:
     """By the gate of a company's files: the product's own tests judge the product, in its CI."""
     assert "make check-company" in commands("proof").splitlines()
@@ -93,15 +86,6 @@ def test_a_delivery_refuses_what_could_not_be_asked_and_accepts_what_was_reviewe
     given = {"TENANT": "a", "REQUIRE": require, "ACCEPT": accept}
     done = subprocess.run(["bash", "-eu", "-c", command], env=given, capture_output=True, check=True)
     assert said in done.stdout.decode()
-
-
-@WORKFLOWS
-def test_each_job_has_the_whole_history(name: str) -> None:
-    """A landed release is deployed from it."""
-    read = yaml.safe_load(WORKFLOW.with_name(name).read_text(encoding="utf-8"))["jobs"].values()
-    jobs = [job["steps"] for job in read if "steps" in job]
-    steps = [step for job in jobs for step in job if "checkout" in step.get("uses", "")]
-    assert [step.get("with", {}).get("fetch-depth") for step in steps] == [0] * len(jobs)
 
 
 def test_actions_of_others_are_pinned_by_commit() -> None:
@@ -146,7 +130,6 @@ def test_only_the_tenants_that_were_named_are_deployed(tmp_path: Path) -> None:
     assert asks["env"]["ONLY"] == "${{ inputs.tenants || vars.TENANTS }}"
 
 
-# --- in which order tenants are delivered -----------------------------------------------------------------
 def files_of(folder: Path, **accounts: str) -> Path:
     """Write the sandbox's file under other names, each in its account."""
     for name, account in accounts.items():
@@ -165,10 +148,6 @@ def test_a_first_tenant_is_delivered_alone_then_all_accounts_at_once(tmp_path: P
     (first,), accounts = waves(matrix(folder, only="clinic bea"))
     assert (first["tenant"], [each["account"] for each in accounts]) == ("clinic", [one])
     assert waves([]) == ([], [])
-
-
-def test_the_least_strict_profile_is_first() -> None:
-    assert [row["profile"] for row in matrix(ROOT / "tests/tenants")] == ["dev", "standard", "hipaa"]
 
 
 def test_waves_are_what_the_command_prints() -> None:
@@ -345,7 +324,6 @@ def test_the_end_of_the_job_ends_it(issuer: Issuer) -> None:
     issuer.wait_for_its_end()
 
 
-# --- the roles that the workflow takes on -----------------------------------------------------------------
 ROLES: dict[str, Any] = read_template(GITHUB_ROLES)
 GITHUB = "token.actions.githubusercontent.com"
 

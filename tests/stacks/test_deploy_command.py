@@ -22,7 +22,6 @@ import pytest
 from typer.testing import CliRunner
 
 from assistant.cli.aws.deploying import Deployment, deployment_of
-from assistant.cli.aws.templates import DEPLOY_LIMIT_S
 from assistant.cli.main import app
 from assistant.domain.errors import DeploymentError
 from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION
@@ -31,8 +30,6 @@ from assistant.tenant.tenant import load_tenant
 from assistant.terminal.publishing import model_files
 from assistant.terminal.terminal import Terminal
 from template_checks.upgrades import templates_by_stack_name
-from tests.fakes.aws_calls import Call
-from tests.fakes.tenant_files import with_own_llm
 from tests.stacks.delivery_roles import (
     GITHUB_ROLES,
     OPERATOR,
@@ -52,6 +49,8 @@ from tests.stacks.emulated_account import (
     push_images,
 )
 from tests.stacks.synthesized import ROOT, assembly_folder, synthesize
+from tests.stage.aws_calls import Call
+from tests.stage.tenant_files import with_own_llm
 
 TENANT = "sandbox"
 TODAY = date(2026, 11, 30)
@@ -174,6 +173,16 @@ def deployment(clone: Clone, lock: Path, *, tenants: Path | None = None) -> Depl
     return deployment_of(file, root=clone.root, terminal=Terminal(), today=TODAY)
 
 
+def refusal(
+    clone: Clone, lock: Path, *, tenants: Path | None = None, calls: Sequence[str] = ("synth",)
+) -> str:
+    """Deploy, which is refused; return why. By then these commands of cdk were called."""
+    with pytest.raises(DeploymentError) as refused:
+        deployment(clone, lock, tenants=tenants).deploy([])
+    assert clone.calls() == list(calls)
+    return refused.value.message
+
+
 @contextmanager
 def standing(account: EmulatedAccount, *stacks: str, template: dict[str, Any]) -> Iterator[None]:
     """Stacks of the tenant that are deployed, for as long as the block runs. Nothing of them is made: the
@@ -270,9 +279,7 @@ def test_placeholder_values_stop_the_command_before_the_synth(
 ) -> None:
     place = tmp_path / "tenants"
     shutil.copytree(ROOT / "tests/tenants", place)
-    with pytest.raises(DeploymentError) as refused:
-        deployment(clone, lock, tenants=place).deploy([])
-    said = refused.value.message
+    said = refusal(clone, lock, tenants=place, calls=())
     assert re.search(rf'sandbox\.toml: line \d+: deployment\.account: "{ACCOUNT}" is a placeholder', said)
     for key in (
         "deployment.artifact_publishers",
@@ -281,7 +288,6 @@ def test_placeholder_values_stop_the_command_before_the_synth(
         "identity.issuer",
     ):
         assert f": {key}" in said
-    assert clone.calls() == []
 
 
 def test_a_missing_role_stops_the_command_before_a_deployment(
@@ -290,13 +296,10 @@ def test_a_missing_role_stops_the_command_before_a_deployment(
     iam, name = account.client("iam"), f"artifact-publisher-{TENANT}"
     iam.delete_role(RoleName=name)
     try:
-        with pytest.raises(
-            DeploymentError, match=rf"line \d+: deployment\.artifact_publishers\.0: there is no role {name}"
-        ):
-            deployment(clone, lock).deploy([])
+        said = refusal(clone, lock)
     finally:
         iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
-    assert clone.calls() == ["synth"]
+    assert re.search(rf"line \d+: deployment\.artifact_publishers\.0: there is no role {name}", said)
 
 
 def test_a_deployment_refuses_every_part_whose_support_ended_yesterday_until_the_file_accepts_the_day(
@@ -313,11 +316,9 @@ def test_a_deployment_refuses_every_part_whose_support_ended_yesterday_until_the
     path = next(assembly_folder(clone.templates, TENANT).glob("*.template.json"))
     marked = json.loads(path.read_text()) | {"Description": " ".join(part.marks[0] for part in parts)}
     path.write_text(json.dumps(marked))
-    with pytest.raises(DeploymentError) as refused:
-        deployment(clone, lock).deploy([])
-    assert [part.name for part in parts if part.name not in refused.value.message] == []
-    assert len(refused.value.message.splitlines()) == len(parts)
-    assert clone.calls() == ["synth"]
+    said = refusal(clone, lock)
+    assert [part.name for part in parts if part.name not in said] == []
+    assert len(said.splitlines()) == len(parts)
 
     shutil.copytree(clone.tenants, tmp_path / "tenants")
     file = tmp_path / "tenants" / f"{TENANT}.toml"
@@ -325,20 +326,6 @@ def test_a_deployment_refuses_every_part_whose_support_ended_yesterday_until_the
     file.write_text(file.read_text().replace("[deployment]\n", accepted))
     *_, findings, _ = deployment(clone, lock, tenants=tmp_path / "tenants").examinations()
     assert sum(each.check == "support" and each.kind == "warn" for each in findings) == len(parts)
-
-
-def test_an_older_account_stage_stops_the_command_with_the_one_that_renews_it(
-    clone: Clone, lock: Path, account: EmulatedAccount
-) -> None:
-    account_stage(account, ACCOUNT_VERSION - 1)
-    try:
-        with pytest.raises(
-            DeploymentError, match=r"Run first: npx cdk deploy -c stage=account -c tenant=sandbox"
-        ):
-            deployment(clone, lock).deploy([])
-    finally:
-        account_stage(account, ACCOUNT_VERSION)
-    assert clone.calls() == ["synth"]
 
 
 def test_a_check_that_could_not_be_asked_stops_the_command_where_it_is_told_to(
@@ -369,12 +356,9 @@ def test_an_image_without_a_valid_signature_stops_the_command_before_anything_is
     command.write_text('#!/bin/sh\necho "Error: no signatures found" >&2\nexit 10\n')
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{command.parent}{os.pathsep}{os.environ['PATH']}")
-    with pytest.raises(DeploymentError) as refused:
-        deployment(clone, lock, tenants=tmp_path / "tenants").deploy([])
-    lines = refused.value.message.splitlines()
+    lines = refusal(clone, lock, tenants=tmp_path / "tenants").splitlines()
     assert len(lines) == len(set(lines)) > 1
     assert all(f"has no valid signature by {tmp_path}/tenants/images.pub" in line for line in lines)
-    assert clone.calls() == ["synth"]
     with pytest.raises(account.client("ssm").exceptions.ParameterNotFound):
         power(account)
 
@@ -384,45 +368,25 @@ def test_an_image_of_aws_by_its_tag_stops_the_command(clone: Clone, lock: Path) 
         text = re.sub(r"/tei-cpu@sha256:[0-9a-f]{64}", "/tei-cpu:2.0.1", template.read_text())
         assert text != template.read_text()
         template.write_text(text)
-    with pytest.raises(DeploymentError, match=r"a tag and no digest(.|\n)*/tei-cpu:2\.0\.1\n"):
-        deployment(clone, lock).deploy([])
-    assert clone.calls() == ["synth"]
+    assert re.search(r"a tag and no digest(.|\n)*/tei-cpu:2\.0\.1\n", refusal(clone, lock))
 
 
 def test_a_new_tenant_is_paused_and_needs_the_issuer_s_keys(
     clone: Clone, lock: Path, account: EmulatedAccount
 ) -> None:
     forget(account, "power", "jwks")
-    with pytest.raises(
-        DeploymentError,
-        match=r"jwks is missing, and https://login\.sandbox\.\S+ cannot be read.*put-parameter",
-    ):
-        deployment(clone, lock).deploy([])
+    missing = r"jwks is missing, and https://login\.sandbox\.\S+ cannot be read.*put-parameter"
+    assert re.search(missing, refusal(clone, lock))
     assert power(account) == "paused"
-    assert clone.calls() == ["synth"]
 
 
 def test_a_deployment_keeps_the_power_state_on(clone: Clone, lock: Path, account: EmulatedAccount) -> None:
     account.put_parameter(f"/assistant/{TENANT}/power", "on")
     account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
-    with (
-        standing(account, "Data", template=EMPTY),
-        pytest.raises(DeploymentError, match="No stack says which search schema"),
-    ):
-        deployment(clone, lock).deploy([])  # the script deploys nothing
+    with standing(account, "Data", template=EMPTY):  # the script deploys nothing
+        assert "No stack says which search schema" in refusal(clone, lock, calls=("synth", "deploy"))
     assert power(account) == "on"
-    assert clone.calls() == ["synth", "deploy"]
     assert clone.lines()[-1].endswith(" **")
-
-
-def test_a_first_deployment_creates_the_model_bucket_first(
-    clone: Clone, lock: Path, account: EmulatedAccount
-) -> None:
-    account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
-    with pytest.raises(DeploymentError, match="assistant-sandbox-Data does not say ModelsBucketName"):
-        deployment(clone, lock).deploy(["--require-approval=never"])  # the script deploys nothing
-    assert clone.calls() == ["synth", "deploy"]
-    assert clone.lines()[-1].endswith("--require-approval=never Sandbox/Keys Sandbox/Network Sandbox/Data")
 
 
 @pytest.mark.parametrize(
@@ -481,19 +445,6 @@ def test_a_loss_passes_by_its_name_alone_and_the_account_keeps_that_it_was_accep
     forget(account, "accepted")
 
 
-def test_what_only_leaves_its_stack_is_a_warning(
-    clone: Clone, lock: Path, account: EmulatedAccount, capsys: pytest.CaptureFixture[str]
-) -> None:
-    account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
-    group = {"Type": "AWS::Logs::LogGroup", "DeletionPolicy": "RetainExceptOnCreate"}
-    with standing(account, "Learning", "Data", template={"Resources": {"FunctionsLearnLogs": group}}):
-        deployment(clone, lock).diff([])
-    assert (
-        f"WARN assistant-{TENANT}-Learning/FunctionsLearnLogs (AWS::Logs::LogGroup) would leave"
-        in " ".join(capsys.readouterr().err.split())
-    )
-
-
 def test_the_instance_type_of_a_running_endpoint_is_not_changed(
     clone: Clone, lock: Path, account: EmulatedAccount
 ) -> None:
@@ -508,46 +459,6 @@ def test_the_instance_type_of_a_running_endpoint_is_not_changed(
     assert clone.calls() == ["synth", "synth", "diff"]
 
 
-def test_model_files_are_looked_up_where_the_endpoints_read_them(clone: Clone) -> None:
-    models = load_tenant(clone.tenants / f"{TENANT}.toml").models
-    assert models is not None
-    asked = {each.prefix for each in model_files(models, folder=ROOT / "model_artifacts")}
-    text = json.dumps(only(clone.templates_now()[f"assistant-{TENANT}-Models"], "AWS::SageMaker::Model"))
-    assert {prefix for prefix in asked if not prefix.startswith("callers/")} == set(
-        re.findall(r'"/((?:llm|embedding)/[^"]+/)"', text)
-    )
-    assert {prefix for prefix in asked if prefix.startswith("callers/")} == {
-        "callers/SmolLM2-135M-Instruct/",
-        "callers/all-MiniLM-L6-v2/",
-    }
-
-
-@pytest.mark.parametrize("tenant", ["pharmacy", "clinic", "sandbox"])
-def test_the_command_s_timeout_exceeds_those_of_the_templates(assembly: Path, tenant: str) -> None:
-    resources = templates_by_stack_name(assembly_folder(assembly, tenant))[f"assistant-{tenant}-Models"][
-        "Resources"
-    ]
-    kinds = ("AWS::SageMaker::EndpointConfig", "AWS::SageMaker::Endpoint")
-    configs, endpoints = (
-        [each["Properties"] for each in resources.values() if each["Type"] == kind] for kind in kinds
-    )
-    policies = [each["DeploymentConfig"]["BlueGreenUpdatePolicy"] for each in endpoints]
-    starts = [
-        variant["VariantInstanceProvisionTimeoutInSeconds"]
-        + variant["ModelDataDownloadTimeoutInSeconds"]
-        + variant["ContainerStartupHealthCheckTimeoutInSeconds"]
-        for config in configs
-        for variant in config["ProductionVariants"]
-    ]
-    baked = max(
-        policy["TerminationWaitInSeconds"] + policy["TrafficRoutingConfiguration"]["WaitIntervalInSeconds"]
-        for policy in policies
-    )
-    longest = max(policy["MaximumExecutionTimeoutInSeconds"] for policy in policies)
-    assert len(starts) == len(policies) == (1 if tenant == "sandbox" else 2)
-    assert max(starts) + baked <= longest < DEPLOY_LIMIT_S
-
-
 def test_credentials_of_another_account_stop_the_command(
     clone: Clone, lock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -555,9 +466,7 @@ def test_credentials_of_another_account_stop_the_command(
     place.mkdir()
     text = (clone.tenants / f"{TENANT}.toml").read_text(encoding="utf-8")
     (place / f"{TENANT}.toml").write_text(text.replace(f'account = "{COMPANY}"', 'account = "999988887777"'))
-    with pytest.raises(DeploymentError, match=f"of account {COMPANY}; the tenant file says 999988887777"):
-        deployment(clone, lock, tenants=place).deploy([])
-    assert clone.calls() == ["synth"]
+    assert f"of account {COMPANY}; the tenant file says 999988887777" in refusal(clone, lock, tenants=place)
 
 
 def test_a_route_to_the_internet_stops_the_command_before_any_call_to_the_account(
@@ -567,17 +476,14 @@ def test_a_route_to_the_internet_stops_the_command_before_any_call_to_the_accoun
     template = json.loads(network.read_text(encoding="utf-8"))
     template["Resources"]["Out"] = {"Type": "AWS::EC2::InternetGateway"}
     network.write_text(json.dumps(template))
-    with pytest.raises(DeploymentError, match="leads to the internet"):
-        deployment(clone, lock).deploy([])
-    assert clone.calls() == ["synth"]
+    assert "leads to the internet" in refusal(clone, lock)
 
 
 def test_a_failure_of_cdk_is_the_command_s_failure(
     clone: Clone, lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CDK_STATUS", "1")
-    with pytest.raises(DeploymentError, match="cdk synth ended with 1"):
-        deployment(clone, lock).deploy([])
+    assert "cdk synth ended with 1" in refusal(clone, lock)
 
 
 def examined(account: EmulatedAccount, tenants: Path, clone: Path) -> dict[str, list[str]]:

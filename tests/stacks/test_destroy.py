@@ -1,22 +1,53 @@
-"""``assistant aws destroy`` on an account of the synthesized templates, whose resources resist."""
+"""``assistant aws destroy`` on an account of the synthesized templates, whose resources resist.
+
+The account is real HTTP, with botocore's own service models on the wire.
+moto deletes whatever it is asked to. What resists here, with the page of its error:
+
+- both load balancers' deletion protection: ``OperationNotPermitted``
+  (docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeleteLoadBalancer.html)
+- an endpoint service with a connection: ``ExistingVpcEndpointConnections``
+  (docs.aws.amazon.com/vpc/latest/privatelink/configure-endpoint-service.html, Delete an endpoint service)
+- subnets and groups in which a domain holds interfaces: ``DependencyViolation``
+  (docs.aws.amazon.com/vpc/latest/userguide/delete-vpc.html)
+- a bucket with versions: ``BucketNotEmpty``; a version under a lock: ``AccessDenied``
+  (docs.aws.amazon.com/AmazonS3/latest/userguide/delete-bucket.html, object-lock-managing.html)
+- a log group, secret or parameter of a fixed name that stayed: the next deployment's ``AlreadyExists``; a
+  secret that waits for its deletion keeps its name
+  (docs.aws.amazon.com/secretsmanager/latest/userguide/manage_delete-secret.html)
+- the link secret, encrypted by a key that the new deployment's tasks may not use
+- an endpoint that is ``Updating`` (docs.aws.amazon.com/sagemaker/latest/APIReference/API_DeleteEndpoint.html)
+- a table with deletion protection: ``ValidationException``
+  (docs.aws.amazon.com/amazondynamodb/latest/developerguide/WorkingWithTables.Basics.html)
+- a stack with termination protection, or in ``DELETE_FAILED``: only there CloudFormation forces a deletion
+  (docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DeleteStack.html)
+
+Not emulated: IAM, and how long anything takes: a change is over after a few looks at it.
+"""
+# pyright: basic
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.core.request import Request
 from typer.testing import CliRunner
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wrappers import Response
 
 from assistant.cli.aws.destroying import Destruction, Ended, run_cdk
 from assistant.cli.main import app
@@ -24,12 +55,588 @@ from assistant.domain.errors import DeploymentError
 from assistant.terminal.account import AwsAccount
 from assistant.terminal.terminal import Terminal
 from template_checks.upgrades import templates_by_stack_name
-from tests.fakes.aws_calls import Call
-from tests.fakes.leaving_account import REGION, LeavingAccount, Thing, leaving_account
 from tests.stacks.delivery_roles import GITHUB_ROLES, NONE, OPERATOR, data_key, policies_of, refused
 from tests.stacks.emulated_account import ACCOUNT
 from tests.stacks.synthesized import ROOT
+from tests.stage.aws_calls import Call, read_operation, serialized, signed_by
 
+# --- an account to leave ----------------------------------------------------------------------------------
+REGION = "us-east-1"
+_BY_TEMPLATE = {
+    "AWS::Backup::BackupVault": "backup:{}:backup-vault:{}",
+    "AWS::DynamoDB::Table": "dynamodb:{}:table/{}",
+    "AWS::EC2::SecurityGroup": "ec2:{}:security-group/{}",
+    "AWS::EC2::Subnet": "ec2:{}:subnet/{}",
+    "AWS::EC2::VPC": "ec2:{}:vpc/{}",
+    "AWS::EC2::VPCEndpointService": "ec2:{}:vpc-endpoint-service/{}",
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": "",
+    "AWS::KMS::Key": "kms:{}:key/{}",
+    "AWS::Logs::LogGroup": "logs:{}:log-group:{}",
+    "AWS::OpenSearchService::Domain": "es:{}:domain/{}",
+    "AWS::S3::Bucket": "s3:::{}",
+    "AWS::SageMaker::Endpoint": "",
+    "AWS::SecretsManager::Secret": "",
+}
+"""The types whose resources exist outside their stack, and how their ARNs end; "" where the id is the ARN."""
+_NAMES = (
+    "TableName", "LogGroupName", "DomainName", "BucketName", "EndpointName", "Name",
+)  # fmt: skip
+
+
+class Refusal(Exception):
+    """An error that a service answers, by its code."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+@dataclass
+class Thing:
+    """A resource that exists by itself."""
+
+    kind: str
+    id: str
+    properties: dict[str, Any]
+    tenant: str = ""
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Recorded:
+    logical_id: str
+    kind: str
+    id: str
+    policy: str
+    status: str = "CREATE_COMPLETE"
+
+
+@dataclass
+class Stack:
+    name: str
+    id: str
+    created: datetime
+    resources: list[Recorded]
+    outputs: dict[str, str]
+    status: str = "CREATE_COMPLETE"
+    protected: bool = True
+    looks: int = 0
+    deleted: datetime | None = None
+    forced: bool = False
+
+
+class LeavingAccount:
+    """The account's state, which a test reads and changes, and the operations that clients call."""
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+        self.things: dict[tuple[str, str], Thing] = {}
+        self.stacks: list[Stack] = []
+        self.parameters: dict[str, str] = {}
+        """Name → the id of the key that encrypts it."""
+        self.interfaces: dict[str, dict[str, Any]] = {}
+        self.listed_by_tag: dict[str, str] = {}
+        """ARN → tenant, also of what is deleted: AWS lists that for a while."""
+        self.calls: list[str] = []
+        self.made: list[Call] = []
+        """The same calls, with what was given."""
+        self.hold: Callable[[str], None] = lambda call: None
+        """Called before each call is carried out."""
+        self.looks = 2
+        """After so many looks a change is over."""
+        self.now = datetime.now(UTC)
+        self._numbers = itertools.count(1)
+
+    # --- deploying ----------------------------------------------------------------------------------------
+    def deploy(self, templates: Mapping[str, Mapping[str, Any]], *, tenant: str) -> None:
+        """Create stacks from templates, in their order, and what a deployment makes beside them."""
+        for name, template in templates.items():
+            number = next(self._numbers)
+            created = self.now + timedelta(seconds=number)
+            stack_id = f"arn:aws:cloudformation:{REGION}:{self.account}:stack/{name}/{number}"
+            stack = Stack(name=name, id=stack_id, created=created, resources=[], outputs={})
+            ids: dict[str, str] = {}
+            for logical_id, resource in template["Resources"].items():
+                kind, properties = resource["Type"], resource.get("Properties", {})
+                named = next(
+                    (properties[key] for key in _NAMES if isinstance(properties.get(key), str)), None
+                )
+                generated = f"{name}-{logical_id}-{number}"
+                generated = f"recovery-{number}" if kind == "AWS::Backup::BackupVault" else generated
+                generated = generated.lower() if kind == "AWS::S3::Bucket" else generated
+                made = ids[logical_id] = self._id(kind, named or generated)
+                policy = resource.get("DeletionPolicy", "Delete")
+                stack.resources.append(Recorded(logical_id, kind, made, policy))
+                if kind in _BY_TEMPLATE:
+                    self._make(kind, made, properties, tenant=tenant, ids=ids)
+            for output, given in template.get("Outputs", {}).items():
+                value = given["Value"]
+                logical_id = (
+                    value.get("Ref") or value.get("Fn::GetAtt", [""])[0] if isinstance(value, dict) else ""
+                )
+                stack.outputs[output] = ids.get(logical_id, "")
+            self.stacks.append(stack)
+        data_key = self._current_key()
+        for name in ("document-links", "power", "jwks", "pseudonym-users", "pseudonym-customers"):
+            self.parameters.setdefault(f"/assistant/{tenant}/{name}", data_key)
+
+    def _id(self, kind: str, name: str) -> str:
+        prefixes = {
+            "AWS::ElasticLoadBalancingV2::LoadBalancer": "elasticloadbalancing:{}:loadbalancer/app/{}/1",
+            "AWS::SageMaker::Endpoint": "sagemaker:{}:endpoint/{}",
+            "AWS::SecretsManager::Secret": "secretsmanager:{}:secret:{}-AbCdEf",
+        }
+        if kind in prefixes:
+            return "arn:aws:" + prefixes[kind].format(f"{REGION}:{self.account}", name)
+        return name
+
+    def _make(
+        self, kind: str, made: str, properties: dict[str, Any], *, tenant: str, ids: Mapping[str, str]
+    ) -> None:
+        if (kind, made) in self.things:
+            raise AssertionError(f"Resource of type {kind} with identifier {made} already exists.")
+        thing = self.things[kind, made] = Thing(kind, made, properties, tenant)
+        self.listed_by_tag[self.arn(thing)] = tenant
+        match kind:
+            case "AWS::S3::Bucket":
+                lock = properties.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention")
+                thing.state = {
+                    "versions": {},
+                    "lock": lock,
+                    "policy": True,
+                    "key": self._resolved(properties),
+                }
+            case "AWS::EC2::VPCEndpointService":
+                thing.state = {"connections": {f"vpce-{next(self._numbers):08x}": "available"}}
+            case "AWS::OpenSearchService::Domain":
+                thing.state = {"looks": 0, "deleting": False}
+                for number in range(3):
+                    self.interfaces[f"eni-{made}-{number}"] = {"domain": made, "looks": 0}
+            case "AWS::ElasticLoadBalancingV2::LoadBalancer":
+                given = {each["Key"]: each["Value"] for each in properties.get("LoadBalancerAttributes", [])}
+                thing.state = {"protected": given.get("deletion_protection.enabled") == "true"}
+            case "AWS::DynamoDB::Table":
+                thing.state = {"protected": properties.get("DeletionProtectionEnabled", False)}
+            case "AWS::SageMaker::Endpoint":
+                thing.state = {"status": "InService", "looks": 0}
+            case "AWS::Backup::BackupVault":
+                thing.state = {"points": {}}
+            case "AWS::KMS::Key" | "AWS::SecretsManager::Secret":
+                thing.state = {}
+
+    def _resolved(self, properties: Mapping[str, Any]) -> str:
+        """Return the id of the key of a bucket, by the keys stack's output."""
+        text = json.dumps(properties.get("BucketEncryption", {}))
+        output = re.search(r'"OutputName": "(\w+)"', text)
+        standing = [stack for stack in self.stacks if stack.status != "DELETE_COMPLETE"]
+        return next((s.outputs[output[1]] for s in standing if output and output[1] in s.outputs), "")
+
+    def _current_key(self) -> str:
+        keys = next(stack for stack in reversed(self.stacks) if stack.name.endswith("-Keys"))
+        return next(each.id for each in keys.resources if each.logical_id == "DataKey")
+
+    def fill(self, bucket: str, versions: int) -> None:
+        """Put versions into a bucket; a locked bucket locks each from now on."""
+        thing = self.things["AWS::S3::Bucket", bucket]
+        lock = thing.state["lock"]
+        until = self.now + timedelta(days=lock["Days"]) if lock else None
+        thing.state["versions"] |= {f"v{number:06d}": until for number in range(versions)}
+
+    def of_kind(self, kind: str) -> list[Thing]:
+        return [thing for thing in self.things.values() if thing.kind == kind]
+
+    def answers(self, tenant: str) -> bool:
+        """Whether a deployed tenant's tasks start: they read the link secret by the current data key."""
+        key = self._current_key()
+        return (
+            self.parameters.get(f"/assistant/{tenant}/document-links") == key
+            and "deleted" not in self.things["AWS::KMS::Key", key].state
+            and bool(self.of_kind("AWS::OpenSearchService::Domain"))
+        )
+
+    def arn(self, thing: Thing) -> str:
+        ending = _BY_TEMPLATE[thing.kind]
+        if not ending:
+            return thing.id
+        return "arn:aws:" + ending.format(
+            *([f"{REGION}:{self.account}"] if "{}:" in ending else []), thing.id
+        )
+
+    # --- deleting -----------------------------------------------------------------------------------------
+    def _resists(self, resource: Recorded) -> str:
+        thing = self.things.get((resource.kind, resource.id))
+        state = thing.state if thing else {}
+        match resource.kind:
+            case "AWS::ElasticLoadBalancingV2::LoadBalancer" if state.get("protected"):
+                return "OperationNotPermitted: cannot be deleted because deletion protection is enabled"
+            case "AWS::DynamoDB::Table" if state.get("protected"):
+                return "ValidationException: Resource cannot be deleted as it is currently protected"
+            case "AWS::EC2::VPCEndpointService" if "available" in state.get("connections", {}).values():
+                return "ExistingVpcEndpointConnections: Service has existing active VPC Endpoint connections!"
+            case "AWS::EC2::Subnet" | "AWS::EC2::SecurityGroup" | "AWS::EC2::VPC" if self.interfaces:
+                return f"DependencyViolation: {resource.id} has dependencies and cannot be deleted."
+            case "AWS::S3::Bucket" if state.get("versions"):
+                return "BucketNotEmpty: The bucket you tried to delete is not empty."
+            case "AWS::SageMaker::Endpoint" if state.get("status") == "Updating":
+                return "ValidationException: Cannot update in-progress endpoint"
+            case _:
+                return ""
+
+    def _delete(self, stack: Stack) -> None:
+        for resource in stack.resources:
+            if resource.status == "DELETE_COMPLETE":
+                continue
+            if resource.policy.startswith("Retain"):
+                resource.status = "DELETE_SKIPPED"
+            elif self._resists(resource):
+                resource.status = "DELETE_SKIPPED" if stack.forced else "DELETE_FAILED"
+            else:
+                resource.status = "DELETE_COMPLETE"
+                self.things.pop((resource.kind, resource.id), None)
+        failed = any(resource.status == "DELETE_FAILED" for resource in stack.resources)
+        stack.status = "DELETE_FAILED" if failed else "DELETE_COMPLETE"
+        stack.deleted = None if failed else self.now
+
+    # --- operations ---------------------------------------------------------------------------------------
+    def sts_get_caller_identity(self, given: Any) -> Any:
+        return {"Account": self.account, "Arn": f"arn:aws:iam::{self.account}:user/operator", "UserId": "A"}
+
+    def cloudformation_list_stacks(self, given: Any) -> Any:
+        return {
+            "StackSummaries": [
+                {
+                    "StackId": stack.id,
+                    "StackName": stack.name,
+                    "CreationTime": stack.created,
+                    "StackStatus": stack.status,
+                    **({"DeletionTime": stack.deleted} if stack.deleted else {}),
+                }
+                for stack in self.stacks
+            ]
+        }
+
+    def _stack(self, given: Any) -> Stack:
+        name = given["StackName"]
+        standing = [each for each in self.stacks if each.name == name and each.status != "DELETE_COMPLETE"]
+        found = [*standing, *(each for each in self.stacks if each.id == name)]
+        if not found:
+            raise Refusal("ValidationError", f"Stack with id {name} does not exist")
+        return found[0]
+
+    def cloudformation_describe_stack_events(self, given: Any) -> Any:
+        return {"StackEvents": []}
+
+    def cloudformation_list_stack_resources(self, given: Any) -> Any:
+        listed = [
+            {
+                "LogicalResourceId": each.logical_id,
+                "PhysicalResourceId": each.id,
+                "ResourceType": each.kind,
+                "ResourceStatus": each.status,
+                "LastUpdatedTimestamp": self.now,
+            }
+            for each in self._stack(given).resources
+        ]
+        return {"StackResourceSummaries": listed}
+
+    def cloudformation_describe_stacks(self, given: Any) -> Any:
+        stack = self._stack(given)
+        if stack.status.endswith("_IN_PROGRESS"):
+            stack.looks += 1
+            if stack.looks >= self.looks:
+                stack.looks = 0
+                if stack.status == "DELETE_IN_PROGRESS":
+                    self._delete(stack)
+                else:
+                    stack.status = "UPDATE_COMPLETE"
+        described = {"StackName": stack.name, "StackId": stack.id, "CreationTime": stack.created}
+        return {"Stacks": [{**described, "StackStatus": stack.status}]}
+
+    def cloudformation_update_termination_protection(self, given: Any) -> Any:
+        self._stack(given).protected = given["EnableTerminationProtection"]
+        return {}
+
+    def cloudformation_delete_stack(self, given: Any) -> Any:
+        try:
+            stack, forced = self._stack(given), given.get("DeletionMode") == "FORCE_DELETE_STACK"
+        except Refusal:
+            return {}  # there is nothing to delete
+        if stack.protected:
+            raise Refusal(
+                "ValidationError",
+                f"Stack [{stack.name}] cannot be deleted while TerminationProtection is enabled",
+            )
+        if forced and stack.status != "DELETE_FAILED":
+            raise Refusal("ValidationError", "a deletion is forced only when the stack is in DELETE_FAILED")
+        if stack.status not in ("DELETE_COMPLETE", "DELETE_IN_PROGRESS"):
+            stack.status, stack.forced = "DELETE_IN_PROGRESS", forced
+        return {}
+
+    def elbv2_modify_load_balancer_attributes(self, given: Any) -> Any:
+        thing = self._thing(
+            "AWS::ElasticLoadBalancingV2::LoadBalancer", given["LoadBalancerArn"], "LoadBalancerNotFound"
+        )
+        thing.state["protected"] = given["Attributes"][0]["Value"] == "true"
+        return {"Attributes": given["Attributes"]}
+
+    def _thing(self, kind: str, made: str, missing: str) -> Thing:
+        if (kind, made) not in self.things:
+            raise Refusal(missing, f"{made} does not exist")
+        return self.things[kind, made]
+
+    def ec2_describe_vpc_endpoint_connections(self, given: Any) -> Any:
+        (service,) = given["Filters"][0]["Values"]
+        found = self.things.get(("AWS::EC2::VPCEndpointService", service))
+        connections = found.state["connections"] if found else {}
+        listed = [
+            {"ServiceId": service, "VpcEndpointId": made, "VpcEndpointState": state}
+            for made, state in connections.items()
+        ]
+        return {"VpcEndpointConnections": listed}
+
+    def ec2_reject_vpc_endpoint_connections(self, given: Any) -> Any:
+        thing = self.things["AWS::EC2::VPCEndpointService", given["ServiceId"]]
+        thing.state["connections"] |= dict.fromkeys(given["VpcEndpointIds"], "rejected")
+        return {"Unsuccessful": []}
+
+    def ec2_describe_network_interfaces(self, given: Any) -> Any:
+        for name, interface in list(self.interfaces.items()):
+            if ("AWS::OpenSearchService::Domain", interface["domain"]) not in self.things:
+                interface["looks"] += 1
+                if interface["looks"] >= self.looks:
+                    del self.interfaces[name]
+        listed = [{"NetworkInterfaceId": name, "InterfaceType": "interface"} for name in self.interfaces]
+        listed.append({"NetworkInterfaceId": "eni-of-an-endpoint", "InterfaceType": "vpc_endpoint"})
+        return {"NetworkInterfaces": listed}
+
+    def backup_list_backup_vaults(self, given: Any) -> Any:
+        named = [{"BackupVaultName": each.id} for each in self.of_kind("AWS::Backup::BackupVault")]
+        return {"BackupVaultList": named}
+
+    def _vault(self, given: Any) -> Thing:
+        return self._thing("AWS::Backup::BackupVault", given["BackupVaultName"], "ResourceNotFoundException")
+
+    def backup_list_recovery_points_by_backup_vault(self, given: Any) -> Any:
+        listed = [
+            {
+                "RecoveryPointArn": arn,
+                "ResourceArn": "arn:aws:s3:::documents",
+                "CreationDate": ends - timedelta(days=35),
+                "CalculatedLifecycle": {"DeleteAt": ends},
+                "Status": "COMPLETED",
+            }
+            for arn, ends in self._vault(given).state["points"].items()
+        ]
+        return {"RecoveryPoints": listed}
+
+    def backup_delete_backup_vault(self, given: Any) -> Any:
+        vault = self._vault(given)
+        if vault.state["points"]:
+            raise Refusal(
+                "InvalidRequestException",
+                "Backup vault cannot be deleted because it contains recovery points.",
+            )
+        del self.things[vault.kind, vault.id]
+        return {}
+
+    def sagemaker_describe_endpoint(self, given: Any) -> Any:
+        ending = f":endpoint/{given['EndpointName']}"
+        found = [each for each in self.of_kind("AWS::SageMaker::Endpoint") if each.id.endswith(ending)]
+        if not found:
+            raise Refusal("ValidationException", f"Could not find endpoint {given['EndpointName']}")
+        state = found[0].state
+        if state["status"] == "Updating":
+            state["looks"] += 1
+            state["status"] = "InService" if state["looks"] >= self.looks else "Updating"
+        named = {"EndpointName": given["EndpointName"], "EndpointArn": found[0].id}
+        return {
+            **named,
+            "EndpointStatus": state["status"],
+            "CreationTime": self.now,
+            "LastModifiedTime": self.now,
+        }
+
+    def _bucket(self, given: Any) -> dict[str, Any]:
+        return self._thing("AWS::S3::Bucket", given["Bucket"], "NoSuchBucket").state
+
+    def s3_get_object_lock_configuration(self, given: Any) -> Any:
+        lock = self._bucket(given)["lock"]
+        if not lock:
+            raise Refusal("ObjectLockConfigurationNotFoundError", "it does not exist for this bucket")
+        return {
+            "ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": lock}}
+        }
+
+    def s3_get_bucket_encryption(self, given: Any) -> Any:
+        key = f"arn:aws:kms:{REGION}:{self.account}:key/{self._bucket(given)['key']}"
+        default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+        rules = [{"ApplyServerSideEncryptionByDefault": default}]
+        return {"ServerSideEncryptionConfiguration": {"Rules": rules}}
+
+    def s3_delete_bucket(self, given: Any) -> Any:
+        if self._bucket(given)["versions"]:
+            raise Refusal("BucketNotEmpty", "The bucket you tried to delete is not empty")
+        del self.things["AWS::S3::Bucket", given["Bucket"]]
+
+    def s3_delete_bucket_policy(self, given: Any) -> Any:
+        self._bucket(given)["policy"] = False
+
+    def _seen(self, given: Any) -> dict[str, datetime | None]:
+        """Return a bucket's versions to a caller that its policy does not refuse as a stranger."""
+        state = self._bucket(given)
+        if state["policy"]:
+            raise Refusal("AccessDenied", "explicit deny in a resource-based policy")
+        return state["versions"]
+
+    def s3_list_object_versions(self, given: Any) -> Any:
+        names = sorted(self._seen(given))
+        names = [name for name in names if name > (given.get("KeyMarker") or "")]
+        shown = names[:1000]
+        more = {"NextKeyMarker": shown[-1], "NextVersionIdMarker": "1"} if len(names) > 1000 else {}
+        versions = [{"Key": name, "VersionId": "1"} for name in shown[1:]]
+        markers = [{"Key": name, "VersionId": "1"} for name in shown[:1]]
+        return {"IsTruncated": bool(more), **more, "Versions": versions, "DeleteMarkers": markers}
+
+    def s3_delete_objects(self, given: Any) -> Any:
+        versions, errors = self._seen(given), []
+        for each in given["Delete"]["Objects"]:
+            until = versions.get(each["Key"])
+            if until and until > self.now:
+                errors.append({**each, "Code": "AccessDenied", "Message": "protected by object lock"})
+            else:
+                versions.pop(each["Key"], None)
+        return {"Errors": errors}
+
+    def _table(self, given: Any) -> Thing:
+        return self._thing("AWS::DynamoDB::Table", given["TableName"], "ResourceNotFoundException")
+
+    def dynamodb_describe_table(self, given: Any) -> Any:
+        protected = self._table(given).state["protected"]
+        return {"Table": {"TableStatus": "ACTIVE", "DeletionProtectionEnabled": protected}}
+
+    def dynamodb_update_table(self, given: Any) -> Any:
+        self._table(given).state["protected"] = given["DeletionProtectionEnabled"]
+        return {}
+
+    def dynamodb_delete_table(self, given: Any) -> Any:
+        if self._table(given).state["protected"]:
+            raise Refusal("ValidationException", "it is protected against deletion")
+        del self.things["AWS::DynamoDB::Table", given["TableName"]]
+        return {}
+
+    def logs_delete_log_group(self, given: Any) -> Any:
+        self._thing("AWS::Logs::LogGroup", given["logGroupName"], "ResourceNotFoundException")
+        del self.things["AWS::Logs::LogGroup", given["logGroupName"]]
+
+    def opensearch_delete_domain(self, given: Any) -> Any:
+        domain = self._thing(
+            "AWS::OpenSearchService::Domain", given["DomainName"], "ResourceNotFoundException"
+        )
+        domain.state["deleting"] = True
+        return {}
+
+    def opensearch_describe_domain(self, given: Any) -> Any:
+        domain = self._thing(
+            "AWS::OpenSearchService::Domain", given["DomainName"], "ResourceNotFoundException"
+        )
+        if domain.state["deleting"]:
+            domain.state["looks"] += 1
+            if domain.state["looks"] >= self.looks:
+                del self.things[domain.kind, domain.id]
+                raise Refusal("ResourceNotFoundException", f"{domain.id} does not exist")
+        return {
+            "DomainStatus": {
+                "DomainId": "1",
+                "DomainName": domain.id,
+                "ARN": self.arn(domain),
+                "ClusterConfig": {},
+            }
+        }
+
+    def secretsmanager_list_secrets(self, given: Any) -> Any:
+        listed = []
+        for thing in self.of_kind("AWS::SecretsManager::Secret"):
+            deleted = thing.state.get("deleted")
+            if deleted is None or given.get("IncludePlannedDeletion"):
+                date = {"DeletedDate": deleted} if deleted else {}
+                listed.append({"ARN": thing.id, "Name": thing.properties["Name"], **date})
+        return {"SecretList": listed}
+
+    def secretsmanager_restore_secret(self, given: Any) -> Any:
+        self.things["AWS::SecretsManager::Secret", given["SecretId"]].state.pop("deleted", None)
+        return {}
+
+    def secretsmanager_delete_secret(self, given: Any) -> Any:
+        thing = self.things["AWS::SecretsManager::Secret", given["SecretId"]]
+        if thing.state.get("deleted"):
+            raise Refusal("InvalidRequestException", "it was scheduled for deletion")
+        if given.get("ForceDeleteWithoutRecovery"):
+            del self.things[thing.kind, thing.id]
+        else:
+            thing.state["deleted"] = self.now
+        return {}
+
+    def ssm_get_parameters_by_path(self, given: Any) -> Any:
+        return {"Parameters": [{"Name": name} for name in self.parameters if name.startswith(given["Path"])]}
+
+    def ssm_delete_parameters(self, given: Any) -> Any:
+        for name in given["Names"]:
+            self.parameters.pop(name, None)
+        return {}
+
+    def kms_describe_key(self, given: Any) -> Any:
+        thing = self._thing("AWS::KMS::Key", given["KeyId"], "NotFoundException")
+        date = {"DeletionDate": thing.state["deleted"]} if "deleted" in thing.state else {}
+        return {"KeyMetadata": {"KeyId": thing.id, **date}}
+
+    def kms_schedule_key_deletion(self, given: Any) -> Any:
+        thing = self._thing("AWS::KMS::Key", given["KeyId"], "NotFoundException")
+        thing.state["deleted"] = self.now + timedelta(days=given["PendingWindowInDays"])
+        return {"KeyId": thing.id, "DeletionDate": thing.state["deleted"]}
+
+    def resourcegroupstaggingapi_get_resources(self, given: Any) -> Any:
+        (tenant,) = given["TagFilters"][0]["Values"]
+        listed = [{"ResourceARN": arn} for arn, owner in self.listed_by_tag.items() if owner == tenant]
+        return {"ResourceTagMappingList": listed}
+
+    # --- the wire -----------------------------------------------------------------------------------------
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        return self._answer(Request(environ))(environ, start_response)
+
+    def _answer(self, request: Request) -> Response:
+        service, operation, given = read_operation(request)
+        call = f"{service}_{re.sub(r'(?<!^)(?=[A-Z])', '_', str(operation.name)).lower()}"
+        self.hold(call)
+        self.calls.append(call)
+        key_id, signed = signed_by(request)
+        self.made.append(Call(key_id=key_id, service=signed, operation=operation.name, given=given))
+        try:
+            result: Any = getattr(self, call)(given) or {}
+        except Refusal as error:
+            result = error
+        return serialized(service, operation, result)
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, *given: Any) -> None:
+        del given
+
+
+@contextmanager
+def leaving_account(account: str) -> Iterator[tuple[LeavingAccount, str]]:
+    """Serve an empty account on a free port; gives its state and its URL."""
+    emulated = LeavingAccount(account)
+    server = make_server("127.0.0.1", 0, emulated, threaded=True, request_handler=_Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield emulated, f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+# --- tests ------------------------------------------------------------------------------------------------
 pytestmark = pytest.mark.loopback
 ORDER = (
     *("Keys", "Network", "Data", "Edge", "Models", "Ingestion"),

@@ -37,9 +37,6 @@ def attributes(template: Template, logical_id: str, name: str = "LoadBalancerAtt
     return {item["Key"]: item["Value"] for item in properties(template, logical_id).get(name, [])}
 
 
-# --- mistakes 1 to 3: groups ------------------------------------------------------------------------------
-
-
 def test_security_group_rules_apply_to_private_link_traffic(template: Template) -> None:
     enforced = properties(template, "NetworkLoadBalancer")[
         "EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"
@@ -47,7 +44,6 @@ def test_security_group_rules_apply_to_private_link_traffic(template: Template) 
     assert enforced == "on"
 
 
-# --- certificates -----------------------------------------------------------------------------------------
 def test_tls_ends_at_the_alb_with_the_tenant_s_certificate(template: Template) -> None:
     listener = properties(template, "TlsListener")
     assert listener["Protocol"] == "HTTPS"
@@ -55,14 +51,12 @@ def test_tls_ends_at_the_alb_with_the_tenant_s_certificate(template: Template) -
     assert "MutualAuthentication" not in listener
 
 
-# --- what the ALB takes, and what it writes ---------------------------------------------------------------
 def test_invalid_and_forwarded_headers_are_removed(template: Template) -> None:
     alb = attributes(template, "ApplicationLoadBalancer")
     assert alb["routing.http.drop_invalid_header_fields.enabled"] == "true"
     assert alb["routing.http.xff_header_processing.mode"] == "remove"
 
 
-# --- the endpoint service ---------------------------------------------------------------------------------
 def test_only_listed_principals_may_request_a_connection_and_each_needs_acceptance(
     template: Template,
 ) -> None:
@@ -72,7 +66,6 @@ def test_only_listed_principals_may_request_a_connection_and_each_needs_acceptan
     assert permissions["Properties"]["AllowedPrincipals"] == allowed
 
 
-# --- client certificates ----------------------------------------------------------------------------------
 def test_the_main_listener_verifies_client_certificates(with_client_certificates: Template) -> None:
     asked = properties(with_client_certificates, "TlsListener")["MutualAuthentication"]
     assert asked["Mode"] == "verify"
@@ -90,6 +83,3 @@ def test_the_listener_without_client_certificates_serves_only_health(
     (rule,) = resources_of(with_client_certificates, "AWS::ElasticLoadBalancingV2::ListenerRule").values()
     (condition,) = rule["Properties"]["Conditions"]
     assert condition["PathPatternConfig"]["Values"] == ["/healthz"]
-
-
-# --- every tenant -----------------------------------------------------------------------------------------

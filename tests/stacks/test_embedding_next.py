@@ -16,14 +16,14 @@ import pytest
 from assistant.cli.aws import reindex_by_function
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.stores.index.opensearch_schema import PIPELINE
-from assistant.tenant.deployment_checks import artifact_contradictions, contradictions
+from assistant.tenant.deployment_checks import artifact_contradictions
 from assistant.terminal.account import AwsAccount
 from assistant.terminal.terminal import Terminal
 from lambdas.reindex_passages import run
 from stacks.ingestion import IngestionStack
 from stacks.models import ModelsStack
 from stacks.tenant import DeployedTenant
-from tests.stacks.order import before
+from tests.stacks.templates import before
 from tests.stacks.values import (
     MODELS,
     resources_of,
@@ -31,10 +31,7 @@ from tests.stacks.values import (
     stage_for,
     template_of,
     with_second_embedding,
-    with_sections,
 )
-
-NEXT = "pharmacy-embedding-next"
 
 
 @cache
@@ -113,26 +110,6 @@ def test_the_index_maker_gets_its_access_after_the_schema_and_calls_both_endpoin
         (endpoints,) = policy_of(role, name)["sagemaker:InvokeEndpoint"]
         called = {arn.rpartition("/")[2] for arn in json.loads(endpoints)}
         assert called == {MODELS.embedding_endpoint_name, f"{name}-embedding-next"}, role
-
-
-@pytest.mark.parametrize(
-    ("models", "endpoint", "said"),
-    [
-        ({"embedding_next": None}, NEXT, "Give both, or neither"),
-        ({}, "pharmacy-embedding-2", "exactly one of both names"),
-    ],
-)
-def test_a_second_model_that_cannot_take_turns_is_refused(
-    models: dict[str, Any], endpoint: str, said: str
-) -> None:
-    data = json.loads(tenant().config.model_dump_json())
-    changed = with_sections(
-        tenant(),
-        models={**data["models"], **models},
-        embedding_next={**data["embedding_next"], "endpoint": endpoint},
-    )
-    found = contradictions(changed.config, place=changed.place, edge=changed.edge, models=changed.models)
-    assert [each for each in found if said in each.said]
 
 
 def test_two_models_of_one_name_are_refused() -> None:

@@ -20,16 +20,15 @@ import pytest
 
 from assistant.stores.index.opensearch_client import open_opensearch
 from assistant.tenant.deployed_names import LINK_SECRET_RESOURCE, SEARCH_SCHEMA_RESOURCE
-from tests.fakes.lambda_events import custom_resource, object_created, sqs_event
-from tests.fakes.model_processes import start_embedding
-from tests.fakes.opensearch_domain import search_domain
-from tests.fakes.opensearch_index import delete_index
-from tests.fakes.scripted_http import Exchange, scripted_http
-from tests.fakes.tokens import EC_KEY
-from tests.options.bedrock.writer import ENDPOINT_VARIABLE, copies_a_line
+from tests.options.bedrock.frames import ENDPOINT_VARIABLE, copies_a_line
 from tests.stacks.emulated_account import EmulatedAccount, emulated_account, printed
 from tests.stacks.emulated_tenant import EmulatedTenant
 from tests.stacks.synthesized import assembly_folder
+from tests.stage.lambda_events import custom_resource, object_created, sqs_event
+from tests.stage.opensearch_node import delete_index, search_domain
+from tests.stage.sagemaker_runtime import start_embedding
+from tests.stage.servers import Exchange, scripted_http
+from tests.stage.tokens import EC_KEY
 
 TENANT = "sandbox"
 DIFFERS: tuple[str, ...] = ("aws_endpoint_url", "sagemaker_endpoint_url", "opensearch_url", "opensearch_auth")

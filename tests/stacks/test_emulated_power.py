@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stacks.emulated_account import EmulatedAccount, emulated_account
-from tests.stacks.power.deployed_machines import switched
+from tests.stacks.emulated_account import EmulatedAccount, emulated_account, switched
 from tests.stacks.synthesized import assembly_folder
 
 TENANT = "sandbox"

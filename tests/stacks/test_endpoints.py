@@ -47,25 +47,23 @@ def names(endpoints: dict[str, Any]) -> set[str]:
     return set(endpoints) - {_REACH}
 
 
-def test_a_denied_action_adds_no_endpoint() -> None:
-    scene = Scene()
-    scene.role().may(
-        iam.PolicyStatement(effect=iam.Effect.DENY, actions=["sqs:SendMessage"], resources=["*"])
-    )
-
-    assert names(scene.endpoints()) == set()
-
-
-def test_calls_from_a_platform_s_own_network_add_no_endpoint() -> None:
-    scene = Scene(runs_on="lambda.amazonaws.com")
-
-    assert names(scene.calls("logs:PutLogEvents", "ec2:CreateNetworkInterface").endpoints()) == set()
-
-
-def test_a_key_used_through_a_service_adds_no_kms_endpoint() -> None:
-    through_s3 = {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}
-
-    assert names(Scene().calls("kms:Decrypt", conditions=through_s3).endpoints()) == set()
+@pytest.mark.parametrize(
+    ("runs_on", "actions", "conditions"),
+    [
+        # Lambda's own network, not the tenant's.
+        ("lambda.amazonaws.com", ("logs:PutLogEvents", "ec2:CreateNetworkInterface"), None),
+        # A key that a service uses.
+        (
+            "ecs-tasks.amazonaws.com",
+            ("kms:Decrypt",),
+            {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}},
+        ),
+    ],
+)
+def test_a_call_that_does_not_leave_the_tenant_s_network_adds_no_endpoint(
+    runs_on: str, actions: tuple[str, ...], conditions: dict[str, Any] | None
+) -> None:
+    assert names(Scene(runs_on=runs_on).calls(*actions, conditions=conditions).endpoints()) == set()
 
 
 @pytest.mark.parametrize(

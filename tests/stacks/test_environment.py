@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import pkgutil
 import shlex
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,76 +29,15 @@ OURS = "ASSISTANT_"
 STANDS_IN = "known-later"
 """For what only a deployment knows; it is a name, or a part of an address."""
 
-NOT_SET_ON_AWS: Mapping[str, str] = {
-    "aws_endpoint_url": "An emulator's address; AWS's own are found by region.",
-    "sagemaker_endpoint_url": "As for the other services.",
-    "documents_key_id": "The bucket encrypts with the tenant's key by default.",
-    "feedback_key_id": "The buckets encrypt with the feedback key by default.",
-    "jwks_url": "The issuer is out of reach: its keys come by parameter, and only one of both may be given.",
-    "opensearch_auth": "Signed by default.",
-    "opensearch_applies_schema": "Off by default: the schema is the deployment's, and only its function may.",
-    "log_level": "INFO by default; a change is one line of the stack.",
-    "operations_host": "The task's loopback address by default: who has a session in the task may ask.",
-    "connections": "1,000 by default: far above the streams of a task.",
-    "metrics_interval_s": "15 s by default: four lines a minute for one target-tracking period.",
-    "max_input_tokens": "Of embeddings, which no tenant serves with this server.",
-    "precision": "As above.",
-    "manifest": "Of a model that was added on a person's machine.",
-    "local_models": "Of models that were added on a person's machine.",
-    "models": "SageMaker's endpoints by default; a laptop has them in its process.",
-    "only_tenants": "A task's and a function's folder holds one tenant file.",
-    "quoted_tenants": "A deployed tenant is quoted by its file or by the manifest of its model.",
-    "care_jwks_url": "The care application's keys are an SSM parameter, which the tenant file names.",
-    "originals": "Of sample documents on a person's machine; a deployed tenant's addresses are its own.",
-    "queue_size": "16 by default: four wait for each slot of the smallest endpoint.",
-    "certificate_authority": "The public ones judge the certificate of the balancer.",
-    "client_certificate_parameter": "Only where the edge asks for client certificates.",
-    "deadline_s": "Below the time-out of the function by default.",
-    "overdue_after_s": "Three runs of the sweep within the hour, by default.",
-}
+NOT_SET: Mapping[str, Any] = tomllib.loads(
+    Path(__file__).with_name("not_set.toml").read_text(encoding="utf-8")
+)
+NOT_SET_ON_AWS: Mapping[str, str] = NOT_SET["on_aws"]
 """Field = why it keeps its default, in a function or container that does not set it."""
-NOT_SET_IN: Mapping[tuple[str, str], str] = {
-    (reader, field): why
-    for fields, readers, why in (
-        (
-            ("otlp_endpoint",),
-            ("IngestingSettings", "RemovingSettings", "SchemaSettings"),
-            "Lambda traces its functions itself.",
-        ),
-        (
-            ("tenants_dir", "state_dir", "model_artifacts_dir"),
-            ("IngestingSettings", "RemovingSettings", "SchemaSettings"),
-            "The class has the one folder that a function may write to.",
-        ),
-        (("events_table",), ("IngestingSettings",), "It withdraws nothing, so it destroys no key."),
-        (
-            ("desk_table",),
-            ("IngestingSettings", "RemovingSettings", "SchemaSettings"),
-            "Ingestion neither reads nor writes the desk.",
-        ),
-        (
-            ("tenants_dir",),
-            ("MovingSettings", "ReceivingSettings", "MakingSetsSettings"),
-            "The class has the one folder that a function may write to.",
-        ),
-        (("sets_dir",), ("MakingSetsSettings",), "The class has the one folder that the task may write to."),
-        (
-            (
-                "tenant_file_s3",
-                "stores",
-                "documents_bucket",
-                "states_table",
-                "ingestion_queue_url",
-                "withdrawals_queue_url",
-            ),
-            ("SchemaSettings",),
-            "The schema function knows the index alone.",
-        ),
-    )
-    for reader in readers
-    for field in fields
+NOT_SET_IN = {
+    (reader, field) for row in NOT_SET["only_in"] for reader in row["readers"] for field in row["fields"]
 }
-"""(Class, field) = why these leave out what others need."""
+"""(Class, field) that these leave out, and others need."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +169,7 @@ def test_every_variable_that_is_read_is_set_or_excused(processes: list[Process])
 def test_every_excuse_is_needed(processes: list[Process]) -> None:
     unset = {(reader.__name__, field) for _, reader, field in unset_in(processes)}
     assert NOT_SET_ON_AWS.keys() - {field for _, field in unset} == set()
-    assert NOT_SET_IN.keys() - unset == set()
+    assert NOT_SET_IN - unset == set()
 
 
 def unset_in(processes: Iterable[Process]) -> Iterator[tuple[Process, type[ProcessSettings], str]]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.stacks.order import Template, before, named, rights_of
 from tests.stacks.synthesized import templates_in
+from tests.stacks.templates import Template, before, named, rights_of
 from tests.stacks.values import mappings, resources_of
 
 RUNNING = (
@@ -53,15 +53,6 @@ def test_no_policy_has_a_principal_that_the_deployment_creates(templates: dict[s
         if not isinstance(who, str)
     }
     assert made == set()
-
-
-def test_principals_are_found_in_policies(templates: dict[str, Template]) -> None:
-    kinds = {
-        template["Resources"][logical_id]["Type"]
-        for template in templates.values()
-        for logical_id, _ in principals(template)
-    }
-    assert {"AWS::KMS::Key", "AWS::S3::BucketPolicy", "AWS::OpenSearchService::Domain"} <= kinds
 
 
 def test_workloads_depend_on_their_role_s_policies(templates: dict[str, Template]) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from assistant.domain.errors import ConfigurationError
 from assistant.tenant.tenant import load_tenant
 from stacks import function_package
 from stacks.function_package import FUNCTIONS, PROBE, FunctionDependencies, code_archive
@@ -109,15 +108,6 @@ def test_the_dependencies_archive_is_independent_of_the_build_machine() -> None:
 
     assert "python/botocore/__init__.py" in names
     assert not [name for name in names if name.endswith("/RECORD") or name.startswith("python/bin/")]
-
-
-def test_missing_dependencies_are_an_error_with_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(function_package, "BUILD", tmp_path)
-
-    with pytest.raises(ConfigurationError, match=r"python -m stacks\.function_package"):
-        FUNCTIONS.archive()
 
 
 @pytest.mark.parametrize("name", ["pharmacy", "clinic", "sandbox"])

@@ -15,7 +15,7 @@ from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTy
 
 from assistant.options.desk.stack import MOVER
 from assistant.options.models_lab.stack.learning import RELEASE
-from tests.fakes.image_build import context_files
+from tests.stage.image_build import context_files
 
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = sorted((ROOT / "containers").glob("*/Dockerfile"))

@@ -11,7 +11,6 @@ from stacks.keys import KeysStack
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import deployed, resources_of, stage_for, template_of, with_sections
 
-USE = ("kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*")
 BREAK_GLASS = "arn:aws:iam::111122223333:role/break-glass"
 
 
@@ -44,22 +43,6 @@ def test_six_keys_outlive_their_stack_and_rotate_unless_they_sign(
         assert (key["DeletionPolicy"], key["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
 
 
-def test_no_statement_lets_an_identity_policy_alone_use_a_key(keys: Mapping[str, Mapping[str, Any]]) -> None:
-    uses = [
-        (name, statement)
-        for name, statement in statements(keys)
-        if "AWS" in statement["Principal"] and set(actions_of(statement)) & set(USE)
-    ]
-    assert {name for name, _ in uses} == set(keys) - {"ReceiptKey"}
-    for _, statement in uses:
-        condition = statement["Condition"]
-        tagged = condition.get("StringEquals", {}).get("aws:PrincipalTag/tenant") == "pharmacy"
-        deploying = "ArnEquals" in condition and "kms:ViaService" in condition["StringEquals"]
-        of_secrets = condition.get("ArnLike", {}).get("kms:EncryptionContext:SecretARN")
-        putting = of_secrets and "kms:ViaService" in condition["StringEquals"]
-        assert tagged or deploying or putting
-
-
 def test_receipts_are_signed_by_the_tenant_s_roles_and_by_nobody_who_administers(
     keys: Mapping[str, Mapping[str, Any]],
 ) -> None:
@@ -86,25 +69,6 @@ def test_rules_use_keys_for_queues_and_topics_of_this_account_alone(
             "ArnLike": {"kms:EncryptionContext:aws:sns:topicArn": "arn:aws:sns:us-east-1:111122223333:*"}
         },
     }
-
-
-def test_grants_are_only_for_services(keys: Mapping[str, Mapping[str, Any]]) -> None:
-    grants = [statement for _, statement in statements(keys) if "kms:CreateGrant" in actions_of(statement)]
-    assert len(grants) == 2 * (len(keys) - 1)  # nothing is encrypted by the key of receipts
-    assert all(grant["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": "true"} for grant in grants)
-    assert not any(
-        "kms:Create*" in actions_of(statement) or "kms:*" in actions_of(statement)
-        for _, statement in statements(keys)
-    )
-
-
-DEPLOYMENT = "arn:aws:iam::111122223333:role/cdk-hnb659fds-cfn-exec-role-111122223333-us-east-1"
-
-
-def test_workloads_do_not_administer_keys(keys: Mapping[str, Mapping[str, Any]]) -> None:
-    for _, statement in statements(keys):
-        if "kms:Put*" in actions_of(statement) and statement["Principal"] != {"AWS": DEPLOYMENT}:
-            assert statement["Condition"] == {"Null": {"aws:PrincipalTag/tenant": "true"}}
 
 
 @pytest.mark.parametrize("key", ["CaptureKey", "FeedbackKey"])

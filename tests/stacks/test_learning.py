@@ -9,19 +9,19 @@ from functools import cache
 from typing import Any
 
 import pytest
-from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
-from pydantic import ValidationError
 
 from assistant.options.desk.stack import LearningStack
-from assistant.options.models_lab.section import LabSection
 from assistant.options.models_lab.stack.learning import CorpusStack
-from assistant.tenant.deployed_names import SETS_RUN
-from stacks.observability import ObservabilityStack
-from stacks.tenant import ROOT
-from tests.stacks.first_week import alarms_on_run, raised_in
-from tests.stacks.orchestrator_template import only
-from tests.stacks.policies import allowed_on, statements_of
-from tests.stacks.values import DATA, KEYS, deployed, resources_of, stack_with, template_of, with_sections
+from tests.stacks.templates import allowed_on, statements_of
+from tests.stacks.values import (
+    DATA,
+    KEYS,
+    deployed,
+    only,
+    resources_of,
+    stack_with,
+    template_of,
+)
 
 
 @cache
@@ -34,16 +34,11 @@ def corpus() -> Mapping[str, Any]:
     return template_of(stack_with(CorpusStack, deployed("pharmacy")))
 
 
-def test_no_learning_job_may_read_the_quarantine(corpus: Mapping[str, Any]) -> None:
-    assert "value-quarantine" not in json.dumps([learning(), corpus])
-
-
 def test_a_training_job_reads_models_and_no_raw_store() -> None:
     read = allowed_on(statements_of(learning(), "Training"), "s3:GetObject")
     assert {bucket for bucket in read if "value-" in bucket} == {"arn:${AWS::Partition}:s3:::value-models/*"}
 
 
-# --- the mover ---
 def may() -> list[dict[str, Any]]:
     """Return what the mover's role may do by itself."""
     policies = resources_of(learning(), "AWS::IAM::Policy")
@@ -78,32 +73,6 @@ def test_the_mover_touches_only_the_keys_of_erasure_in_the_table_of_events() -> 
         assert statement["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["erasure#*"]}}
 
 
-# --- the task of training sets; what it may do: rights/test_training_sets ---
-def test_the_container_can_write_to_its_tmp_alone() -> None:
-    (container,) = only(learning(), "AWS::ECS::TaskDefinition")["ContainerDefinitions"]
-    assert container["ReadonlyRootFilesystem"] is True
-    assert container["LinuxParameters"]["Capabilities"]["Drop"] == ["ALL"]
-    (mounted,) = container["MountPoints"]
-    assert (mounted["ContainerPath"], mounted["ReadOnly"]) == ("/tmp", False)
-    image = DockerfileParser(str(ROOT / "containers/learning/Dockerfile"))
-    settings = {step["instruction"]: step["value"] for step in image.structure}
-    assert settings["VOLUME"] == '["/tmp"]', "else /tmp is root's alone, and USER cannot write"
-
-
-def test_missing_runs_raise_the_alarm_as_failed_ones_do_and_a_week_of_runs_does_not() -> None:
-    tenant = with_sections(deployed("pharmacy"), models_lab={"training": True, "sets_every_days": 2})
-    (alarm,) = alarms_on_run(template_of(stack_with(ObservabilityStack, tenant)), SETS_RUN)
-    assert alarm["EvaluationPeriods"] == 120, "two missed runs and a day"
-    assert raised_in(alarm, [0.0] * 120) == raised_in(alarm, [None] * 120) == [120]
-    assert raised_in(alarm, [1.0 if hour % 48 == 1 else None for hour in range(168)]) == []
-
-
-def test_an_interval_that_no_alarm_can_watch_is_refused() -> None:
-    with pytest.raises(ValidationError, match="less than or equal to 3"):
-        LabSection(training=True, sets_every_days=7)
-
-
-# --- the application that makes corpora ---
 def test_an_idle_application_stops_and_its_logs_stay_under_the_tenant_s_key(
     corpus: Mapping[str, Any],
 ) -> None:

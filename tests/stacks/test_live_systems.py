@@ -1,15 +1,10 @@
-"""The internal systems that the service calls: their address, their secret, who may read it, and its age."""
+"""The internal systems that the service calls: their address, their secret and who may read it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
-import pytest
-
-from assistant.tenant import deployed_names
-from assistant.tenant.deployment_checks import contradictions
 from stacks.data import DataStack
 from stacks.keys import KeysStack
 from stacks.network import NetworkStack
@@ -80,23 +75,6 @@ def test_a_resource_s_own_name_is_the_only_one_that_the_vpc_resolves() -> None:
     assert stack.outputs.reach_addresses == {"orders": "https://orders.example.com:443"}
 
 
-@pytest.mark.parametrize(
-    ("change", "key"),
-    [
-        ({"caller": "connectors"}, "caller"),
-        ({"service_name": None, "resource_configuration_arn": RESOURCE}, "host_name"),
-        ({"auth": "sigv4"}, "invoke_arn"),
-        ({"secret": "file:token"}, "secret"),
-    ],
-)
-def test_an_entry_that_cannot_be_called_is_refused_with_its_key(change: dict[str, Any], key: str) -> None:
-    tenant = reaching({**ORDERS, **change})
-    found = contradictions(tenant.config, place=tenant.place, edge=tenant.edge, models=tenant.models)
-    assert ("reach", 0, key) in {tuple(one.place) for one in found}
-
-
-# --- alarms -----------------------------------------------------------------------------------------------
-NO_ANSWER = "a-system-does-not-answer"
 OTHER_FORM = "a-system-answers-in-another-form"
 OTHER_CUSTOMER = "a-system-answers-for-another-customer"
 
@@ -109,42 +87,6 @@ def observed(tenant: DeployedTenant, kind: str) -> list[dict[str, Any]]:
 def alarms(tenant: DeployedTenant, anchor: str) -> list[dict[str, Any]]:
     found = observed(tenant, "AWS::CloudWatch::Alarm")
     return [one for one in found if entry_of(one) == anchor]
-
-
-def watched(alarm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    parts = [one["MetricStat"] for one in alarm.get("Metrics", []) if "MetricStat" in one]
-    return [part["Metric"] for part in parts] or [alarm]
-
-
-def systems_of(alarm: Mapping[str, Any]) -> set[str]:
-    dimensions = [{each["Name"]: each["Value"] for each in one["Dimensions"]} for one in watched(alarm)]
-    assert {one[deployed_names.DIMENSION] for one in dimensions} == {"assistant-pharmacy"}
-    return {one[deployed_names.SYSTEM_DIMENSION] for one in dimensions}
-
-
-def test_an_old_secret_raises_the_alarm_of_its_runbook_entry() -> None:
-    (alarm,) = alarms(reaching(ORDERS), "system-secret-old")
-    assert (alarm["MetricName"], alarm["Threshold"]) == (deployed_names.SYSTEM_CREDENTIAL_AGE, 90)
-    assert alarms(reaching({**ORDERS, "auth": "none"}), "system-secret-old") == []
-
-
-def test_each_system_that_is_called_has_alarms_of_its_own() -> None:
-    two = reaching(ORDERS, {**ORDERS, "name": "stores"}, {**ORDERS, "name": "fax", "live": None})
-    every = observed(two, "AWS::CloudWatch::Alarm")
-    for anchor in (NO_ANSWER, OTHER_FORM, OTHER_CUSTOMER):
-        made = [systems_of(alarm) for alarm in every if entry_of(alarm) == anchor]
-        assert sorted(map(sorted, made)) == [["orders"], ["stores"]]
-
-
-def test_a_system_fails_by_the_share_of_its_calls_and_only_with_enough_of_them() -> None:
-    (alarm,) = alarms(reaching(ORDERS), NO_ANSWER)
-    by_id = {one["Id"]: one for one in alarm["Metrics"]}
-    (expression,) = [one["Expression"] for one in by_id.values() if "Expression" in one]
-    assert expression == "IF(calls >= 5, 100 * failed / calls, 0)"
-    names = {key: by_id[key]["MetricStat"]["Metric"]["MetricName"] for key in ("calls", "failed")}
-    assert names == {"calls": deployed_names.LIVE_READS, "failed": deployed_names.LIVE_READS_FAILED}
-    assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (50, 2)
-    assert {one["MetricStat"]["Period"] for one in by_id.values() if "MetricStat" in one} == {300}
 
 
 def test_a_system_that_decides_by_the_agent_may_refuse_agents() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -18,7 +17,6 @@ from tests.stacks.values import (
     NETWORK,
     WITH_LLM,
     deployed,
-    llm_of,
     resources_of,
     stack_with,
     stage_for,
@@ -51,9 +49,6 @@ def statements(name: str, part: str) -> list[dict[str, Any]]:
     return properties(name, "AWS::IAM::ManagedPolicy", part)["PolicyDocument"]["Statement"]
 
 
-# --- containers ------------------------------------------------------------------------------------------
-
-
 @each
 @pytest.mark.parametrize("part", ["Embedding", "Llm"])
 def test_a_container_is_isolated_in_the_tenant_s_subnets(name: str, part: str) -> None:
@@ -62,39 +57,6 @@ def test_a_container_is_isolated_in_the_tenant_s_subnets(name: str, part: str) -
     assert model["EnableNetworkIsolation"] is True
     assert model["VpcConfig"]["Subnets"] == list(NETWORK.subnet_ids)
     assert len(model["VpcConfig"]["SecurityGroupIds"]) == 1
-
-
-def test_the_model_s_reasoning_is_disabled() -> None:
-    for name, variable in (("pharmacy", "SM_ON_CHAT_TEMPLATE"), ("clinic", "SM_VLLM_CHAT_TEMPLATE")):
-        environment = properties(name, "AWS::SageMaker::Model", "Llm")["PrimaryContainer"]["Environment"]
-        assert environment[variable] == "/opt/ml/model/chat_template.jinja"
-
-
-def test_the_missing_hash_of_an_adopted_candidate_names_the_command_that_adds_it() -> None:
-    update = {"name": "qwen-of-jumpstart", "revision": "qwen-of-jumpstart==1.0.0", "sha256": None}
-    tenant = replace(deployed("clinic"), llm=llm_of("clinic").model_copy(update=update))
-    made = template_of(stack_with(ModelsStack, tenant, stage=stage_for(tenant)))
-    command = "assistant models candidates --region us-east-1 --adopt qwen-of-jumpstart"
-    assert command in made["Parameters"]["LlmArtifactSha256"]["Description"]
-    assert command not in template("pharmacy")["Parameters"]["LlmArtifactSha256"]["Description"]
-
-
-# --- endpoints -------------------------------------------------------------------------------------------
-
-
-@each
-def test_an_update_keeps_the_scaled_count_and_rolls_back_on_an_alarm(name: str) -> None:
-    alarms = set(resources_of(template(name), "AWS::CloudWatch::Alarm"))
-    for body in resources_of(template(name), "AWS::SageMaker::Endpoint").values():
-        deployment = body["Properties"]["DeploymentConfig"]
-        watched = {a["AlarmName"]["Ref"] for a in deployment["AutoRollbackConfiguration"]["Alarms"]}
-        assert body["Properties"]["RetainAllVariantProperties"] is True
-        assert watched
-        assert watched <= alarms
-        assert "BlueGreenUpdatePolicy" in deployment
-
-
-# --- capture and rights ----------------------------------------------------------------------------------
 
 
 @each
@@ -147,9 +109,6 @@ def test_the_state_machines_may_update_this_stack_without_a_new_template() -> No
     }
 
 
-# throw-away endpoints
-
-
 def test_the_output_tells_where_trials_run() -> None:
     value = template("sandbox")["Outputs"]["TrialPlace"]["Value"]
     text = "".join(part if isinstance(part, str) else part["Fn::GetAtt"][0] for part in value["Fn::Join"][1])
@@ -161,12 +120,3 @@ def test_the_output_tells_where_trials_run() -> None:
     assert place.key_arn == KEYS.models_key_arn
     assert place.role_arn.startswith("TrialsRole")
     assert place.clean_up_role_arn.startswith("TrialsCleanUp")
-
-
-def test_schedules_use_the_tenant_s_time_zone() -> None:
-    pause = properties("sandbox", "AWS::Scheduler::Schedule", "PowerMachinesSchedulesPause")
-    resume = properties("sandbox", "AWS::Scheduler::Schedule", "PowerMachinesSchedulesResume")
-
-    assert pause["ScheduleExpression"] == "cron(0 20 ? * * *)"
-    assert resume["ScheduleExpression"] == "cron(0 7 ? * MON-FRI *)"
-    assert {pause["ScheduleExpressionTimezone"], resume["ScheduleExpressionTimezone"]} == {"America/New_York"}

@@ -81,16 +81,3 @@ def _rules(template: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 def _id(reference: Any) -> str:
     return reference["Fn::GetAtt"][0]
-
-
-def test_client_certificates_open_a_second_port_for_health_checks() -> None:
-    edge = {**_section(deployed("pharmacy"), "edge"), "client_certificates": "s3://bucket/ca.pem"}
-
-    template = template_of(network_of(with_sections(deployed("pharmacy"), edge=edge)))
-
-    ports = {
-        p["FromPort"]
-        for p in _rules(template, "AWS::EC2::SecurityGroupIngress")
-        if _id(p["GroupId"]) == "AlbGroup"
-    }
-    assert ports == {443, 8443}

@@ -1,5 +1,5 @@
-"""The orchestrator stack alone: how its tasks run, are replaced, entered and scaled. What they may do:
-``test_task_rights``."""
+"""The orchestrator stack alone: how its tasks run, are replaced, entered and scaled, and what they may do:
+each action, on what it is named for, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,22 +10,45 @@ from typing import Any
 
 import orjson
 import pytest
+from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 from prometheus_client import CollectorRegistry
 
 from assistant.domain.clock import SystemClock
 from assistant.process.settings import ServiceSettings
 from assistant.service.health import LiveMetrics, TaskMetrics
-from assistant.tenant import deployed_names
+from assistant.tenant.deployed_names import DESK, EVENTS, RECORDS, STATES, TableDefinition
 from stacks.outputs import Workload
-from tests.stacks.orchestrator_template import (
-    Template,
-    container,
-    environment,
-    of_dockerfile,
+from stacks.tenant import ROOT
+from tests.stacks.templates import allowed_on, statements_of
+from tests.stacks.values import (
+    DATA,
+    INGESTION,
+    KEYS,
+    MODELS,
+    NETWORK,
+    deployed,
     only,
     orchestrator_of,
+    resources_of,
+    with_sections,
 )
-from tests.stacks.values import INGESTION, KEYS, MODELS, NETWORK, deployed, resources_of, with_sections
+
+Template = Mapping[str, Any]
+DOCKERFILE = ROOT / "containers/orchestrator/Dockerfile"
+
+
+def container(template: Template, name: str = "Service") -> dict[str, Any]:
+    containers = only(template, "AWS::ECS::TaskDefinition")["ContainerDefinitions"]
+    return next(each for each in containers if each["Name"] == name)
+
+
+def environment(template: Template) -> dict[str, Any]:
+    return {each["Name"]: each["Value"] for each in container(template)["Environment"]}
+
+
+def of_dockerfile(instruction: str) -> str:
+    steps = DockerfileParser(str(DOCKERFILE), cache_content=True).structure
+    return next(step["value"] for step in reversed(steps) if step["instruction"] == instruction)
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +60,6 @@ def template() -> Template:
 def entered() -> Template:
     """Of a tenant that lets its operators into tasks."""
     return orchestrator_of(with_sections(deployed("pharmacy"), tasks={"exec_enabled": True}))
-
-
-# --- the container is the image's ---
 
 
 def test_user_and_port_are_the_image_s(template: Template) -> None:
@@ -55,9 +75,6 @@ def test_the_health_check_is_the_image_s(template: Template) -> None:
     assert container(template)["HealthCheck"]["Command"] == ["CMD", *command]
 
 
-# --- its walls ---
-
-
 @pytest.mark.parametrize("name", ["Service", "Traces"])
 def test_the_root_file_system_is_read_only_and_no_process_is_root(template: Template, name: str) -> None:
     task = container(template, name)
@@ -65,13 +82,6 @@ def test_the_root_file_system_is_read_only_and_no_process_is_root(template: Temp
     assert not task["User"].startswith("0")
     assert not task.get("Privileged")
     assert "@" in json.dumps(task["Image"])  # by its digest
-
-
-def test_every_writable_setting_is_below_tmp(template: Template) -> None:
-    image = dict(pair.split("=", 1) for pair in of_dockerfile("ENV").split() if "=" in pair)
-    there = image | environment(template)
-    folders = ("tenants_dir", "state_dir", "model_artifacts_dir")
-    assert [there[ServiceSettings.variable(name)].split("/")[1] for name in folders] == ["tmp"] * 3
 
 
 def test_tasks_run_in_every_isolated_subnet_with_only_their_security_group(template: Template) -> None:
@@ -90,9 +100,6 @@ def test_logs_are_encrypted_and_outlive_the_stack(template: Template) -> None:
         assert group["Properties"]["KmsKeyId"] == KEYS.logs_key_arn
         assert group["Properties"]["RetentionInDays"] == 2192
         assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
-
-
-# --- how tasks end, and are replaced ---
 
 
 @pytest.mark.parametrize(
@@ -115,18 +122,12 @@ def test_a_changed_tenant_file_replaces_the_tasks(template: Template) -> None:
     assert environment(orchestrator_of(tenant))[variable] != environment(template)[variable]
 
 
-# --- sessions in a task ---
-
-
 def test_a_session_is_recorded_under_the_logs_key(entered: Template) -> None:
     sessions = only(entered, "AWS::ECS::Cluster")["Configuration"]["ExecuteCommandConfiguration"]
     assert sessions["KmsKeyId"] == KEYS.logs_key_arn
     assert sessions["Logging"] == "OVERRIDE"
     assert sessions["LogConfiguration"]["CloudWatchEncryptionEnabled"] is True
     assert only(entered, "AWS::ECS::Service")["EnableExecuteCommand"] is True
-
-
-# --- by which metric tasks are scaled and rolled back ---
 
 
 def test_scaling_uses_a_metric_that_a_task_emits(template: Template) -> None:
@@ -140,15 +141,6 @@ def test_scaling_uses_a_metric_that_a_task_emits(template: Template) -> None:
     assert {each["Name"]: each["Value"] for each in metric["Dimensions"]} == dimensions(line)
     assert metric["Statistic"] == "Average"
     assert 0 < tracking["TargetValue"] < deployed("pharmacy").config.limits.streams
-
-
-def test_the_rollback_alarm_uses_a_metric_that_a_task_emits(template: Template) -> None:
-    line = emitted(template)
-    alarm = only(template, "AWS::CloudWatch::Alarm")
-    assert alarm["MetricName"] == deployed_names.INTERNAL_ERRORS
-    assert alarm["MetricName"] in line
-    assert {each["Name"]: each["Value"] for each in alarm["Dimensions"]} == dimensions(line)
-    assert alarm["TreatMissingData"] == "notBreaching"
 
 
 def emitted(template: Template) -> dict[str, Any]:
@@ -168,3 +160,60 @@ def emitted(template: Template) -> dict[str, Any]:
 def dimensions(line: Mapping[str, Any]) -> dict[str, str]:
     (names,) = line["_aws"]["CloudWatchMetrics"][0]["Dimensions"]
     return {name: line[name] for name in names}
+
+
+Statements = list[dict[str, Any]]
+REGION = "us-east-1"
+ACCOUNT = "111122223333"
+
+
+def policy(template: Mapping[str, Any], role: str) -> Statements:
+    (name,) = [
+        name for name in resources_of(template, "AWS::IAM::Policy") if name.startswith(f"Task{role}Default")
+    ]
+    return statements_of(template, name)
+
+
+@pytest.fixture(scope="module")
+def rights(template: Mapping[str, Any]) -> Statements:
+    return policy(template, "Role")
+
+
+def arn(service: str, resource: str) -> str:
+    return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
+
+
+def actions(statements: Statements, service: str) -> set[str]:
+    return {action for each in statements for action in each["Action"] if action.startswith(f"{service}:")}
+
+
+def test_the_index_may_be_searched_and_not_written(rights: Statements) -> None:
+    alias, versions = f"{DATA.domain_arn}/pharmacy-passages", f"{DATA.domain_arn}/*-passages-v*"
+    assert actions(rights, "es") == {"es:ESHttpPost", "es:ESHttpGet"}
+    assert allowed_on(rights, "es:ESHttpPost") == {f"{alias}/_search", f"{versions}/_search"}
+    assert allowed_on(rights, "es:ESHttpGet") == {f"{alias}/_mapping", f"{versions}/_mapping"}
+
+
+@pytest.mark.parametrize(
+    ("definition", "table"),
+    [
+        (RECORDS, DATA.records_table),
+        (EVENTS, DATA.events_table),
+        (STATES, DATA.states_table),
+        (DESK, DATA.desk_table),
+    ],
+    ids=["records", "events", "states", "desk"],
+)
+def test_a_table_permits_what_its_adapter_needs(
+    rights: Statements, definition: TableDefinition, table: str
+) -> None:
+    name = arn("dynamodb", f"table/{table}")
+    granted = {action for action in actions(rights, "dynamodb") if name in allowed_on(rights, action)}
+    assert granted == set(definition.service_actions)
+
+
+@pytest.mark.parametrize("table", [DATA.records_table, DATA.desk_table])
+def test_records_and_the_desk_may_be_neither_changed_nor_deleted(rights: Statements, table: str) -> None:
+    name = arn("dynamodb", f"table/{table}")
+    for action in ("dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"):
+        assert name not in allowed_on(rights, action)

@@ -13,9 +13,10 @@ import pytest
 
 from assistant.options.sources.stack import connectors_of
 from assistant.process.settings import PARSING_PREFIX
+from assistant.tenant.deployment import RECOVERY
 from stacks.tenant import release
-from tests.stacks.order import before, named, rights_of
 from tests.stacks.synthesized import assembly_folder, templates_in
+from tests.stacks.templates import before, listed, named, rights_of
 from tests.stacks.values import COMPANY, deployed, metrics_of, resources_of
 
 Template = Mapping[str, Any]
@@ -38,10 +39,6 @@ def everywhere(stacks: Stacks, kind: str) -> Iterator[tuple[Template, str, Mappi
             yield template, name, body["Properties"]
 
 
-def listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
 def allowed(template: Template, role: str) -> list[Mapping[str, Any]]:
     """Return the statements of a role's policies, with a list of actions each."""
     documents = [
@@ -58,9 +55,6 @@ def allowed(template: Template, role: str) -> list[Mapping[str, Any]]:
 def only(template: Template, kind: str, begin: str) -> tuple[str, Mapping[str, Any]]:
     (found,) = [pair for pair in resources_of(template, kind).items() if pair[0].startswith(begin)]
     return found
-
-
-# --- AWS Backup ---
 
 
 @BACKED_UP
@@ -86,6 +80,9 @@ def test_aws_backup_begins_tables_at_night_and_documents_twice_a_day_within_an_h
         "Documents": "cron(0 0,12 * * ? *)",
     }
     assert {(rule["StartWindowMinutes"], rule["CompletionWindowMinutes"]) for rule in rules} == {(60, 480)}
+    assert RECOVERY["hipaa"].rpo_hours >= 12 + (60 + 480) / 60, (
+        "from the start of one copy to the end of the next"
+    )
 
 
 @BACKED_UP
@@ -136,9 +133,6 @@ def test_each_way_in_which_a_recovery_point_or_its_copy_is_missed_raises_the_ala
     assert {metric["MetricName"] for metric in metrics_of(alarm["Properties"])} == ends
 
 
-# --- what is left over, and what was missed ---
-
-
 @EVERY
 def test_what_an_interrupted_parse_left_is_gone_after_a_day_with_its_versions(stacks: Stacks) -> None:
     rules = stacks["Data"]["Resources"]["DocumentsBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
@@ -164,9 +158,6 @@ def test_a_missed_start_is_kept_for_two_weeks_by_the_schedule_or_machine_that_mi
         assert "MissedStarts" in json.dumps(sends["Resource"])
         (uses,) = [each for each in statements if {"kms:GenerateDataKey", "kms:Decrypt"} <= {*each["Action"]}]
         assert "sqs." in json.dumps(uses["Condition"]["StringEquals"]["kms:ViaService"])
-
-
-# --- who starts what, and takes which role ---
 
 
 @EVERY
@@ -248,30 +239,6 @@ def test_pushers_are_refused_by_every_bucket_but_the_inbox_and_there_without_a_f
     with_more = {name for name, condition in refused.items() if condition != {"StringEquals": pusher}}
     assert with_more == {"InboxBucket"}
     assert refused["InboxBucket"]["Null"] == {"aws:PrincipalTag/inbox": "true"}
-
-
-# --- sizes, and the version that is deployed ---
-
-
-SMALL = ("t3.medium.search", 1, 20, 1, "512", "ARM64", "disabled")
-USUAL = ("m7g.medium.search", 3, 20, 3, "1024", "X86_64", "enabled")
-
-
-@pytest.mark.parametrize(
-    ("tenant", "size"), [("sandbox", SMALL), ("clinic", USUAL), ("pharmacy", USUAL), ("scribe", USUAL)]
-)
-def test_a_tenant_that_names_no_size_has_that_of_its_profile(
-    stacks: Stacks, size: tuple[str | int, ...]
-) -> None:
-    domain = stacks["Data"]["Resources"]["Search"]["Properties"]
-    nodes, volume = domain["ClusterConfig"], domain["EBSOptions"]["VolumeSize"]
-    _, task = only(stacks["Orchestrator"], "AWS::ECS::TaskDefinition", "Task")
-    _, endpoint = only(stacks["Network"], "AWS::EC2::VPCEndpoint", "LogsEndpoint")
-    ((_, _, cluster),) = everywhere(stacks, "AWS::ECS::Cluster")
-    processor = task["Properties"]["RuntimePlatform"]["CpuArchitecture"]
-    (insights,) = [one["Value"] for one in cluster["ClusterSettings"] if one["Name"] == "containerInsights"]
-    found = (nodes["InstanceType"], nodes["InstanceCount"], volume, len(endpoint["Properties"]["SubnetIds"]))
-    assert (*found, task["Properties"]["Cpu"], processor, insights) == size
 
 
 @EVERY

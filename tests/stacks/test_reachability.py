@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from assistant.cli.aws.templates import facts_of, intended_paths, prove, refuse_paths
-from assistant.domain.errors import ConfigurationError, DeploymentError
+from assistant.cli.aws.templates import facts_of, prove, refuse_paths
+from assistant.domain.errors import DeploymentError
 from template_checks.facts import Facts
 from template_checks.reachability import Report
 from template_checks.templates import Templates
-from tests.fakes.tenant_files import committed_tenant
 from tests.stacks.synthesized import ROOT, assembly_folder
+from tests.stage.tenant_files import committed_tenant
 from tools.pages import with_reach
 
 NETWORK = "assistant-pharmacy-Network"
@@ -58,16 +56,10 @@ def test_our_templates_open_only_declared_paths_and_every_required_path(assembly
     assert report.findings == ()
     assert {row.judged for row in report.rows} == {"declared"}
     assert {row.judged for row in report.calls} == {"reachable"}
-
-
-@pytest.mark.parametrize("tenant", ["pharmacy", "clinic", "sandbox"])
-def test_there_is_one_path_in_and_none_to_the_internet(assembly: Path, tenant: str) -> None:
-    rows = prove(Templates.read([assembly_folder(assembly, tenant)])).rows
-
-    ways_in = [row for row in rows if row.by not in ("VPC", "gateway endpoint")]
+    ways_in = [row for row in report.rows if row.by not in ("VPC", "gateway endpoint")]
     assert [(row.source, row.target, row.port, row.by) for row in ways_in] == [
         ("care side 10.32.0.0/16", "network load balancer", "tcp 443", "PrivateLink")
-    ]
+    ], "one path in, and none to the internet"
 
 
 def test_a_deployment_is_refused_if_the_rules_do_not_allow_a_consumer(assembly: Path, tmp_path: Path) -> None:
@@ -178,52 +170,6 @@ def test_a_property_that_opens_or_closes_is_found(
     assert refused(changed(pharmacy, change, stack=f"assistant-pharmacy-{stack}"))
 
 
-_GROUPS = {
-    "NlbGroup": "network load balancer",
-    "AlbGroup": "application load balancer",
-    "OrchestratorGroup": "orchestrator",
-    "SearchGroup": "search domain",
-    "IngestionGroup": "ingestion functions",
-    "SchemaGroup": "set-up functions",
-    "RedactorGroup": "redactor",
-    "ParserGroup": "parser",
-    "LearningGroup": "learning functions",
-    "ModelsGroup": "model instances",
-    "JobsGroup": "jobs",
-    "EndpointsGroup": "endpoints of AWS services",
-    "ReachOrdersGroup": "company system",
-}
-
-
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    source=st.sampled_from(sorted(_GROUPS)),
-    target=st.sampled_from(sorted(_GROUPS)),
-    port=st.sampled_from([22, 443, 8443, 8700, 9200]),
-)
-def test_an_undeclared_pair_of_rules_is_found(
-    pharmacy: Templates, source: str, target: str, port: int
-) -> None:
-    ports = {"FromPort": port, "ToPort": port}
-    source_id, target_id = ({"Fn::GetAtt": [group, "GroupId"]} for group in (source, target))
-    pair = {
-        "NewOut": rule("Egress", source, DestinationSecurityGroupId=target_id, **ports),
-        "NewIn": rule("Ingress", target, SourceSecurityGroupId=source_id, **ports),
-    }
-
-    found = refused(changed(pharmacy, lambda resources: resources.update(pair)))
-
-    assert bool(found) != _is_there_already(_GROUPS[source], _GROUPS[target], port)
-
-
-def _is_there_already(source: str, target: str, port: int) -> bool:
-    if target == "company system":
-        return (source, port) == (intended_paths().system_callers[0], 443)
-    paths = intended_paths().paths
-    declared = any(p.source == source and p.target == target and port in p.ports for p in paths)
-    return declared and port != 8443  # where clients show no certificates, the ALB does not listen there
-
-
 @pytest.fixture(scope="module")
 def in_existing_vpc(company_assembly: Path) -> Report:
     """The company's VPC, with client certificates, prefix lists and endpoints of theirs."""
@@ -236,14 +182,8 @@ def test_in_an_existing_vpc_routes_are_not_proven_and_no_rule_is_refused(in_exis
     assert in_existing_vpc.status == "not proven"
     said = [finding.message for finding in in_existing_vpc.findings]
     assert "vpc-0a1b2c3d4e5f60718: routes not in template: not proven." in said
-
-
-def test_in_an_existing_vpc_an_endpoint_of_the_company_is_not_proven(in_existing_vpc: Report) -> None:
-    assert {f.code for f in in_existing_vpc.findings} == {
-        "reach-routes-untold",
-        "reach-endpoint-untold",
-        "reach-addresses-untold",
-    }
+    codes = {f"reach-{what}-untold" for what in ("routes", "endpoint", "addresses")}
+    assert {finding.code for finding in in_existing_vpc.findings} == codes
 
 
 def test_client_certificates_open_the_port_of_health_checks(in_existing_vpc: Report) -> None:
@@ -258,8 +198,3 @@ def test_the_page_s_tables_match_the_templates(assembly: Path) -> None:
     assert page == with_reach(page, Templates.read([assembly_folder(assembly, "pharmacy")])), (
         "run: make synth && python -m tools.pages"
     )
-
-
-def test_a_page_without_markers_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="0 places for made: reach"):
-        with_reach("no table", Templates([]))

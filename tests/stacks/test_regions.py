@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,10 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from assistant.cli.aws.templates import refuse_paths
 from assistant.domain.errors import ConfigurationError
-from stacks.models import ModelsStack
 from stacks.tenant import read_tenants
 from stacks.tenant_stack import WITH_BUDGETS
 from stacks.validators import StackTemplate, run_cfn_lint, templates_of
-from tests.fakes.tenant_files import with_own_llm
 from tests.stacks.synthesized import ROOT, synthesize
-from tests.stacks.values import deployed, stack_with
 
 LOCK = ROOT / "images.lock.toml"
 GOVCLOUD = {"tenants": "tests/govcloud/tenants", "images": "tests/govcloud/images.lock.toml"}
@@ -84,31 +80,6 @@ def test_a_template_is_linted_in_its_region(region: str, found: set[str], tmp_pa
     assert {finding.rule for finding in run_cfn_lint([template])} == found
 
 
-def test_trials_are_refused_where_no_registry_of_aws_is_known() -> None:
-    lock = deployed("sandbox").images
-    registries = {
-        name: accounts for name, accounts in lock.registries.items() if name != "deep-learning-containers"
-    }
-    tenant = replace(deployed("sandbox"), images=lock.model_copy(update={"registries": registries}))
-    says = r"sandbox: \[models_lab\] trials = true.*no account of us-east-1 under \[registries\.deep-learning"
-
-    with pytest.raises(ConfigurationError, match=says):
-        stack_with(ModelsStack, tenant)
-
-
 def test_bedrock_is_refused_where_the_region_has_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"bedrock\.model: botocore knows no Bedrock in ap-east-1"):
         read_tenants(folder=sandbox(tmp_path), only="sandbox", images=LOCK)
-
-
-def test_a_tenant_with_a_model_of_its_own_has_no_finding_where_the_region_has_no_bedrock(
-    tmp_path: Path,
-) -> None:
-    tenants = sandbox(tmp_path)
-    file = tenants / "sandbox.toml"
-    file.write_text(with_own_llm(file.read_text(encoding="utf-8")), encoding="utf-8")
-
-    done = synthesize(tmp_path / "out", validated=True, tenants=str(tenants))
-
-    assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
-    assert not [each for each in templates_of(tmp_path / "out") if "bedrock" in str(each.body).lower()]

@@ -7,15 +7,10 @@ from pathlib import Path
 import pytest
 
 from assistant.cli.aws.templates import facts_of
-from tests.stacks.mistakes import planted_in_models, planted_in_policies, planted_in_services
-from tests.stacks.mistakes.planted import PLANTED, Planted
-from tests.stacks.mistakes.scene import Scene
+from tests.stacks.mistakes.planted import PLANTED, Planted, Scene
 from tests.stacks.synthesized import ROOT, assembly_folder
 
 TENANTS = ("pharmacy", "clinic", "sandbox")
-assert planted_in_models
-assert planted_in_policies
-assert planted_in_services
 
 
 @pytest.fixture(scope="module")

@@ -4,22 +4,74 @@ is kept of a start that failed."""
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from assistant.options.desk.stack import LearningStack
+from assistant.tenant.deployment_checks import contradictions
 from stacks.data import DataStack
 from stacks.observability import ObservabilityStack
-from tests.stacks.orchestrator_template import orchestrator_of
-from tests.stacks.order import before, rights_of
+from stacks.processes import effective_tenant_file
+from stacks.tenant import DeployedTenant
 from tests.stacks.power.state_language import Call, CallFailedError, ExecutionFailedError, Pause, execute
-from tests.stacks.scheduled import connected, machine, started
 from tests.stacks.synthesized import assembly_folder, templates_in
-from tests.stacks.values import DATA, KEYS, deployed, resources_of, stack_with, template_of, with_sections
+from tests.stacks.templates import before, rights_of
+from tests.stacks.values import (
+    DATA,
+    KEYS,
+    deployed,
+    only,
+    orchestrator_of,
+    resources_of,
+    stack_with,
+    template_of,
+    with_sections,
+)
+
+HOST = "wiki.clinic.example.com"
+CONNECTOR = {
+    "kind": "mediawiki",
+    "api": f"https://{HOST}/api.php",
+    "user": "Reader@assistant",
+    "secret": "state:wiki",
+    "every_minutes": 30,
+    "reach": "wiki",
+}
+WAY = {
+    "name": "wiki",
+    "caller": "connectors",
+    "port": 443,
+    "service_name": "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0",
+    "host_name": HOST,
+    "ca_pem": "PEM",
+}
+
+
+def connected(way: dict[str, Any] | None = None, **connector: Any) -> DeployedTenant:
+    source = {"name": "wiki", "access": "everyone", "kind": "procedures", "connector": CONNECTOR | connector}
+    return with_sections(deployed("clinic"), reach=[WAY | (way or {})], sources=[source])
+
+
+def machine(template: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the definition of the template's one state machine."""
+    properties = only(template, "AWS::StepFunctions::StateMachine")
+    text = json.dumps(properties["Definition"])
+    for name, value in properties["DefinitionSubstitutions"].items():
+        text = text.replace(f"${{{name}}}", value)
+    assert "${" not in text
+    return cast("Mapping[str, Any]", json.loads(text))
+
+
+def started(template: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the machine asks ECS to run."""
+    (branch,) = machine(template)["States"]["Start"]["Branches"]
+    return branch["States"]["RunTask"]["Parameters"]
+
 
 TENANTS = ("pharmacy", "clinic", "sandbox")
 SCHEDULE, GROUP = "AWS::Scheduler::Schedule", "AWS::Scheduler::ScheduleGroup"
@@ -53,11 +105,6 @@ def test_every_schedule_is_in_a_group_and_leaves_a_start_that_failed_in_the_queu
         assert schedule["GroupName"]["Ref"] in resources_of(template, GROUP), name
         assert "issed" in json.dumps(schedule["Target"]["DeadLetterConfig"]), name
         assert schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] == 3600, name
-
-
-@pytest.mark.parametrize("template", [sets, connectors])
-def test_a_task_gets_the_tags_of_its_definition(template: Callable[[], Mapping[str, Any]]) -> None:
-    assert started(template())["PropagateTags"] == "TASK_DEFINITION"
 
 
 @pytest.mark.parametrize("template", [sets, connectors])
@@ -137,3 +184,27 @@ def test_the_queue_is_encrypted_and_one_message_raises_its_alarm() -> None:
     (alarm,) = [one for name, one in alarms.items() if "AStartWasMissed" in name]
     assert (alarm["Properties"]["Threshold"], alarm["Properties"]["EvaluationPeriods"]) == (1, 1)
     assert DATA.missed_starts_queue in json.dumps(alarm["Properties"]["Metrics"])
+
+
+def test_a_run_gets_the_secret_and_the_authorities_of_the_entry() -> None:
+    (source,) = tomllib.loads(effective_tenant_file(connected()))["sources"]
+    given = source["connector"]
+    assert (given["secret"], given["ca_pem"]) == ("secretsmanager:assistant/clinic/reach/wiki", "PEM")
+
+
+@pytest.mark.parametrize(
+    ("way", "connector"),
+    [
+        ({}, {"reach": None}),
+        ({"caller": "orchestrator"}, {}),
+        ({"port": 8443}, {}),
+        ({"host_name": "a.b"}, {}),
+    ],
+    ids=["none", "not for connectors", "another port", "another host"],
+)
+def test_a_connector_without_a_way_to_its_system_is_refused_with_the_key(
+    way: dict[str, Any], connector: dict[str, Any]
+) -> None:
+    tenant = connected(way, **connector)
+    found = contradictions(tenant.config, place=tenant.place, edge=tenant.edge, models=tenant.models)
+    assert [tuple(one.place) for one in found] == [("sources", 0, "connector", "reach")]

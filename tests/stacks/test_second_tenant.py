@@ -1,7 +1,7 @@
 """A second tenant is deployed and upgraded in an account: all that stood before stays as it was.
 
 By the emulated account, whose answers are compared whole. What it does not keep (``UnknownType`` of
-``tests/fakes/cloudformation_server.py``) is compared by its stack alone. It deletes no whole stack:
+``tests/stage/cloudformation_server.py``) is compared by its stack alone. It deletes no whole stack:
 ``test_destroy`` shows what a destruction leaves of other tenants.
 """
 
@@ -16,9 +16,9 @@ import pytest
 
 from assistant.terminal.account import AwsAccount
 from template_checks.upgrades import templates_by_stack_name
-from tests.fakes.tenant_files import committed_tenant
 from tests.stacks.emulated_account import ACCOUNT, REGION, EmulatedAccount, emulated_account
 from tests.stacks.synthesized import assembly_folder, synthesize
+from tests.stage.tenant_files import committed_tenant
 
 FIRST, SECOND = "pharmacy", "clinic"
 LISTED = (

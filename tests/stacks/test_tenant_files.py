@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
-import shutil
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from assistant.domain.errors import ConfigurationError
 from assistant.options.desk.section import DeskSection
 from assistant.options.live.section import systems_of
-from assistant.tenant.manifests import LlmManifest
+from assistant.tenant.deployment_checks import contradictions
 from assistant.tenant.tenant import load_tenant
 from stacks.processes import effective_tenant_file
 from stacks.tenant import ROOT, DeployedTenant, read_tenants
-from tests.fakes.tenant_files import committed_tenant
 from tests.options.live.live_scene import of_page, write_connector
-from tests.stacks.values import deployed
+from tests.stacks.values import deployed, with_second_embedding, with_sections
+from tests.stage.tenant_files import committed_tenant
 
 IMAGES = ROOT / "images.lock.toml"
 
@@ -40,9 +41,6 @@ def edit(folder: Path, before: str, after: str) -> None:
     text = path.read_text()
     assert before in text
     path.write_text(text.replace(before, after, 1))
-
-
-# --- as it is meant on AWS -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -72,9 +70,6 @@ def test_the_deployed_file_keeps_live_values_as_its_profile_does(name: str, days
     """The container's file has no profile."""
     config = deployed(name).config
     assert config.records.live_values_days == config.live_values_days == days
-
-
-# --- what is refused, with file, line and key ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -238,54 +233,6 @@ def test_a_similar_but_distinct_name_is_accepted(folder: Path, name: str, places
     assert {tenant.name for tenant in read(folder)} == {"pharmacy", name}
 
 
-@pytest.mark.parametrize(("name", "ending"), [("pharmacy-", "-"), ("pharmacy-care", "-care")])
-def test_a_name_with_a_reserved_ending_is_refused(folder: Path, name: str, ending: str) -> None:
-    beside(folder, name)
-
-    with pytest.raises(
-        ConfigurationError, match=rf'{name}\.toml: line \d+: name: "{name}" ends in "{ending}"'
-    ):
-        read(folder, name)
-
-
-def test_a_missing_artifact_is_refused_with_the_existing_ones(folder: Path) -> None:
-    edit(folder, 'llm = "qwen3-8b-inf2"', 'llm = "qwen4"')
-
-    with pytest.raises(ConfigurationError, match=r'no such artifact "qwen4"; there are qwen3-8b-gpu'):
-        read(folder, "pharmacy")
-
-
-# --- how the model is asked, by its manifest -------------------------------------------------------------
-
-
-def test_a_manifest_that_names_the_prompt_is_told_that_there_is_one(tmp_path: Path) -> None:
-    there = ROOT / "model_artifacts/llm/qwen3-8b-inf2"
-    copied = Path(shutil.copytree(there, tmp_path / there.name)) / "manifest.toml"
-    copied.write_text(copied.read_text().replace("[answering]\n", '[answering]\nprompt = "answer/4"\n'))
-
-    with pytest.raises(
-        ConfigurationError,
-        match=r"line \d+: answering\.prompt was removed in 0\.3\.0: answers have one prompt",
-    ):
-        LlmManifest.read(copied.parent)
-
-
-# --- the chat template that artifacts are packaged with --------------------------------------------------
-
-
-def test_the_packaged_chat_template_disables_reasoning() -> None:
-    text = (ROOT / "model_artifacts/llm/qwen3-answers-only.jinja").read_text(encoding="utf-8")
-    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
-
-    # As transformers renders chat templates.
-    prompt = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(text)
-    assert prompt.render(messages=messages, add_generation_prompt=True) == (
-        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n"
-        "<|im_start|>assistant\n<think>\n\n</think>\n\n"
-    )
-
-
-# --- systems that are called for live data ----------------------------------------------------------------
 def with_connector(folder: Path) -> None:
     """Give the pharmacy the system and the connector of its page."""
     tenant, _, _ = of_page()
@@ -340,9 +287,6 @@ def test_personal_operations_need_a_care_application_that_signs(folder: Path) ->
         read(folder, "pharmacy")
 
 
-# --- captured words ---------------------------------------------------------------------------------------
-
-
 def test_the_service_is_told_whether_captured_words_are_kept(folder: Path) -> None:
     edit(folder, "[models]\n", '[models]\ncapture_texts = "redacted"\n')
 
@@ -351,9 +295,68 @@ def test_the_service_is_told_whether_captured_words_are_kept(folder: Path) -> No
     assert tenant.config.records.deployed.capture_texts == "redacted"
 
 
-def test_words_are_kept_by_a_redactor_alone(folder: Path) -> None:
-    edit(folder, "[models]\n", '[models]\ncapture = "direct"\ncapture_texts = "redacted"\n')
+def changed(name: str, section: str, **values: Any) -> DeployedTenant:
+    """Return the tenant of a file with values of a section replaced."""
+    data = json.loads(deployed(name).config.model_dump_json())
+    return with_sections(deployed(name), **{section: data[section] | values})
 
-    said = r'line \d+: models: capture_texts = .* capture = "direct" has none'
-    with pytest.raises(ConfigurationError, match=said):
-        read(folder, "pharmacy")
+
+def with_entry(**values: Any) -> DeployedTenant:
+    """Return the pharmacy with one system, of which values are replaced."""
+    live = {"connector": "connectors/orders.toml"}
+    entry = {"name": "orders", "port": 443, "service_name": SERVICE, "live": live, "auth": "token"}
+    return with_sections(deployed("pharmacy"), reach=[entry | values])
+
+
+def with_second(endpoint: str, **models: Any) -> DeployedTenant:
+    """Return the pharmacy with a second embedding model at an endpoint."""
+    second = with_second_embedding("pharmacy")
+    data = json.loads(second.config.model_dump_json())
+    following = data["embedding_next"] | {"endpoint": endpoint}
+    return with_sections(second, models=data["models"] | models, embedding_next=following)
+
+
+SERVICE = "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"
+RESOURCE = "arn:aws:vpc-lattice:us-east-1:111122223333:resourceconfiguration/rcfg-0123456789abcdef0"
+PUSHER = "arn:aws:iam::111122223333:role/x"
+VAULT = "arn:aws:backup:{}:backup-vault:far"
+
+
+@pytest.mark.parametrize(
+    ("made", "key", "said"),
+    [
+        (
+            lambda: changed(
+                "pharmacy", "deployment", pushers={"orders": ["arn:aws:iam::111122223333:role/x"]}
+            ),
+            "deployment.pushers.orders",
+            "",
+        ),
+        (
+            lambda: changed("pharmacy", "deployment", recovery_copies=VAULT.format("us-east-1:111122223333")),
+            "deployment.recovery_copies",
+            "own account and region",
+        ),
+        (
+            lambda: changed("clinic", "deployment", recovery_copies=VAULT.format("eu-west-1:666677778888")),
+            "deployment.recovery_copies",
+            "profile standard has no recovery points",
+        ),
+        (lambda: with_entry(caller="connectors"), "reach.0.caller", ""),
+        (
+            lambda: with_entry(service_name=None, resource_configuration_arn=RESOURCE),
+            "reach.0.host_name",
+            "",
+        ),
+        (lambda: with_entry(auth="sigv4"), "reach.0.invoke_arn", ""),
+        (lambda: with_entry(secret="file:token"), "reach.0.secret", ""),
+        (lambda: with_second("pharmacy-embedding-next", embedding_next=None), "", "Give both, or neither"),
+        (lambda: with_second("pharmacy-embedding-2"), "", "exactly one of both names"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_with_its_key(
+    made: Callable[[], DeployedTenant], key: str, said: str
+) -> None:
+    tenant = made()
+    found = contradictions(tenant.config, place=tenant.place, edge=tenant.edge, models=tenant.models)
+    assert [each for each in found if key in ("", each.key) and said in each.said]

@@ -19,8 +19,8 @@ from stacks.observability import ObservabilityStack
 from stacks.observability.alarms import TenantMetrics
 from stacks.outputs import DataOutputs, KeysOutputs
 from stacks.tenant import ROOT, DeployedTenant
+from tests.stacks.cloudwatch import as_sent, matches
 from tests.stacks.emulated_account import ACCOUNT, EmulatedAccount, emulated_account
-from tests.stacks.trail_filters import as_sent, matches
 from tests.stacks.values import (
     DATA,
     EDGE,
@@ -201,7 +201,6 @@ def test_changes_of_identities_are_sent_from_iam_s_region(
         assert (statement["Action"], statement["Resource"]) == ("events:PutEvents", target["Arn"])
 
 
-# --- twelve tenants -----------------------------------------------------------------------------------------
 def keys_of(name: str) -> KeysOutputs:
     arn = f"arn:aws:kms:{REGIONS[name]}:{ACCOUNT}:key/{name}"
     return KeysOutputs(**{field: f"{arn}-{field}" for field in asdict(KEYS)})

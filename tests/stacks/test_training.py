@@ -20,15 +20,36 @@ from typer.testing import CliRunner, Result
 
 from assistant.cli.models import app
 from assistant.domain.errors import AssistantError, ConfigurationError
-from assistant.tenant.manifests import INSTANCES, TRAIN_OUTPUT
+from assistant.options.desk.stack import LearningStack
+from assistant.options.models_lab.commands.training import TrainingJob
+from assistant.tenant.manifests import INSTANCES, TRAIN_OUTPUT, instance_named
+from assistant.terminal.account import AwsAccount
 from assistant.terminal.terminal import GlobalOptions
 from stacks.outputs import Workload
 from stacks.processes import VOLUME_GIB
-from tests.fakes.aws_server import REGION
-from tests.fakes.sagemaker_control import ControlledSageMaker
-from tests.fakes.sagemaker_environment import install_sdk, request_of
-from tests.stacks.training_request import DIGEST, JOB, REGISTRY, shared_request
-from tests.stacks.values import DATA, KEYS, NETWORK, ROOT
+from tests.stacks.templates import text_of
+from tests.stacks.values import DATA, KEYS, NETWORK, ROOT, deployed, stack_with, template_of
+from tests.stage.aws_server import REGION
+from tests.stage.sagemaker_control import ControlledSageMaker, install_sdk, request_of
+
+DIGEST = f"@sha256:{'a' * 64}"
+REGISTRY = "111122223333.dkr.ecr.us-east-1.amazonaws.com"
+JOB = TrainingJob(
+    AwsAccount(account="111122223333", region="us-east-1"),
+    name="answers-2026-11",
+    image=f"{REGISTRY}/assistant/train{DIGEST}",
+    instance=instance_named("ml.g5.2xlarge"),
+    training_set="2026-11/answers/",
+    base="llm/qwen3-8b/",
+    hyperparameters={"epochs": "3"},
+    is_spot=False,
+)
+
+
+def shared_request() -> dict[str, Any]:
+    """Return what the deployed learning stack of the pharmacy says of every training job."""
+    template = template_of(stack_with(LearningStack, deployed("pharmacy")))
+    return json.loads(text_of(template["Outputs"][TRAIN_OUTPUT]["Value"]))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +118,6 @@ def test_no_caller_leaves_the_stack_s_bounds(said: str, instance: Any) -> None:
     assert not report.has_errors(), report.generate_report()
 
 
-# --- the command ------------------------------------------------------------------------------------------
 ACCOUNT = "123456789012"
 """The emulator's."""
 SHA = "b" * 64
@@ -266,11 +286,6 @@ def test_what_cannot_work_is_refused_by_name(
     assert words in refusal(train(root, name, *arguments))
     jobs = aws("sagemaker").list_training_jobs(NameContains=name)["TrainingJobSummaries"]
     assert jobs == []
-
-
-def test_without_the_sdk_the_command_to_install_it_is_named(root: Path, aws: Callable[[str], Any]) -> None:
-    shutil.rmtree(root / "build")
-    assert "Run: make sagemaker-sdk" in refusal(train(root, job_name(), *GPU))
 
 
 def test_a_base_without_its_hash_is_refused(root: Path, aws: Callable[[str], Any]) -> None:

@@ -14,9 +14,9 @@ from typing import Any, TypeVar, cast
 
 import aws_cdk as cdk
 
-from assistant.tenant.manifests import LlmManifest
 from assistant.tenant.tenant import TenantConfig
 from stacks.observability.alarms import TenantMetrics
+from stacks.orchestrator import OrchestratorStack
 from stacks.outputs import (
     DataOutputs,
     EdgeOutputs,
@@ -30,7 +30,7 @@ from stacks.outputs import (
 )
 from stacks.tenant import ROOT, DeployedTenant, read_tenants
 from stacks.tenant_stack import Foundation, TenantStack
-from tests.fakes.tenant_files import checkout_tenant, checkout_tenants, with_own_llm
+from tests.stage.tenant_files import checkout_tenant, checkout_tenants, with_own_llm
 
 _ARN = "arn:aws:{service}:us-east-1:111122223333:{resource}"
 
@@ -165,13 +165,6 @@ def deployed(name: str) -> DeployedTenant:
     return tenant
 
 
-def llm_of(name: str) -> LlmManifest:
-    """Return the manifest of the tenant's LLM endpoint."""
-    llm = deployed(name).llm
-    assert llm is not None
-    return llm
-
-
 def with_sections(tenant: DeployedTenant, **sections: Any) -> DeployedTenant:
     """Return the tenant with sections of its file replaced: ``with_sections(t, network={"cidr": "…"})``.
 
@@ -269,3 +262,16 @@ def mappings(value: object) -> Iterator[Mapping[str, Any]]:
     elif isinstance(value, list):
         for each in value:
             yield from mappings(each)
+
+
+def orchestrator_of(tenant: DeployedTenant, **others: Any) -> dict[str, Any]:
+    """Return the orchestrator's template; ``others`` replace the outputs of the stacks before it."""
+    network = replace(NETWORK, subnet_ids=NETWORK.subnet_ids[: len(tenant.place.zones)])
+    given: dict[str, Any] = {"network": network, **others}
+    return template_of(stack_with(OrchestratorStack, tenant, **given))
+
+
+def only(template: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return the properties of the one resource of a type."""
+    (body,) = resources_of(template, kind).values()
+    return body["Properties"]

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.fakes.running_service import RunningService, Scene, events_of, running_service
+from tests.stage.running_service import RunningService, Scene, events_of, running_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 STREAM = "text/event-stream"

@@ -7,10 +7,9 @@ of what may repeat. The functions that loop over such a text are tried in the sa
 from __future__ import annotations
 
 import importlib
-import os
 import pkgutil
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -29,19 +28,10 @@ from assistant.domain.documents import Document
 from assistant.domain.errors import DocumentInvalidError
 from assistant.option import installed
 from assistant.text.language import language, quantities, split_sentences
-from tests.unit.documents.knowledge import model_tokenizer
-from tests.unit.growth import LONGEST, MOST_GROWTH, growth
+from tests.stage.growth import LONGEST, MOST_GROWTH, RUNS, SAMPLED, growth, worst
+from tests.unit.documents.scene import model_tokenizer
 
 ENGLISH = language("en")
-RUNS = (
-    *" \t\n\r\u00a0\u2028\u0085a1_-*#><[](|`~!.,:;&\\/\"'\u2026\u2019%=+@{\u3002\u0301\U0001f600",
-    *("a ", "a. ", "A. ", ". ", "? ", "1 ", "1-", "1,", "1.", "1/", "1 mg ", "1 to ", "1a-"),
-    *("a-", "a'", "a_", "- ", "* ", "1. ", "  - ", "\n- ", "\n  - ", "\n1. ", "\n> ", "\n#"),
-    *("\n\n", " \n", "\n ", "|a", "|a|b\n", "a:\n", "not ", "non-", "step ", "(ab) ", " (AB),"),
-    *("![", "[a](", "](", "[a]: b\n", "`a", "**a", "*a_", "<a ", "<a>", "</a>", "<div>", "<p>"),
-    *("<ul><li>", "<table><tr><td>", "<!--", "<?", "&#", "http://a ", "a@a.", "[1]", "[1"),
-    *("---\n", "a: [", '"a",'),
-)
 
 
 FOR_A_KNOWN_PLACE = {
@@ -56,19 +46,6 @@ FOR_A_KNOWN_PLACE = {
     "text.safe_markdown._DEFINITION": "matched within 2,100 characters",
 }
 """Patterns that are not searched for in a text of any length."""
-
-
-def worst(
-    work: Callable[[str], object], units: Sequence[str] = RUNS, *, longest: int = LONGEST
-) -> dict[str, float]:
-    """Return the growth for each run for which it is too much."""
-
-    def run(unit: str) -> Callable[[int], str]:
-        # What ends a run decides whether a pattern tries again: each is between two words.
-        return lambda size: f"x {(unit * (size // len(unit) + 1))[:size]} y"
-
-    grown = {unit: growth(work, run(unit), longest=longest) for unit in units}
-    return {unit: ratio for unit, ratio in grown.items() if ratio > MOST_GROWTH}
 
 
 def modules(package: ModuleType) -> Iterator[ModuleType]:
@@ -93,10 +70,6 @@ def patterns() -> dict[str, re.Pattern[str]]:
         for name, value in vars(module).items()
         if isinstance(value, re.Pattern) and isinstance(value.pattern, str)
     }
-
-
-SAMPLED = 1 if os.environ.get("EXAMPLES") == "new" else 6
-"""A pattern or a reader tries each run only at night, else each another sixth of them."""
 
 
 @pytest.mark.parametrize("name", sorted(patterns().keys() - FOR_A_KNOWN_PLACE.keys()))

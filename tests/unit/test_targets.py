@@ -52,3 +52,9 @@ def test_a_folder_below_options_is_named_in_the_help() -> None:
     assert [each.name for each in sorted((ROOT / "tests/options").glob("[a-z]*/"))] == re.findall(
         r"\w+", line[1].split("T=")[1]
     )
+
+
+def test_no_test_file_imports_another() -> None:
+    """What two files need stands in tests/stage, or in the scene of their folder."""
+    imports = re.compile(r"^\s*(?:from|import) tests\.(?:\w+\.)*test_\w+", re.M)
+    assert {str(path) for path in (ROOT / "tests").rglob("*.py") if imports.search(path.read_text())} == set()

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.tenant_files import checkout_tenants
+from tests.stage.tenant_files import checkout_tenants
 
 ROOT = Path(__file__).parents[2]
 BEFORE = ROOT / "build" / "release-before"

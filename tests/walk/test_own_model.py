@@ -16,19 +16,27 @@ import pytest
 
 from assistant.evaluation.comparison import ComparedModel, keep_comparisons
 from assistant.tenant.manifests import load_images, write_digest
-from tests.fakes.lambda_events import object_created, sqs_event
-from tests.fakes.neuron_container import Weights
-from tests.fakes.sagemaker_control import ControlledSageMaker
-from tests.fakes.sagemaker_environment import install_sdk
-from tests.node.lambdas.test_redacting import KEY, RAW
+from tests.node.lambdas.conftest import KEY, RAW
 from tests.options.models_lab.company import CARD, NUMBERS, QUOTA, Company
 from tests.stacks.emulated_account import emulated_account
 from tests.stacks.emulated_tenant import EmulatedTenant
 from tests.stacks.synthesized import ROOT
+from tests.stage.lambda_events import object_created, sqs_event
+from tests.stage.neuron_container import Weights
+from tests.stage.sagemaker_control import ControlledSageMaker, install_sdk
+from tests.stage.tenant_files import FIRST, Action, actions
 from tests.unit.evaluation import results
-from tests.unit.test_from_nothing import FIRST, Action, actions
-from tests.walk.test_walk import BEFORE, edit_tenant_file, take
-from tests.walk.walking import ASSISTANT, Walk, begin, edited, outputs_of, run_the_machine
+from tests.walk.walking import (
+    ASSISTANT,
+    BEFORE,
+    Walk,
+    begin,
+    edit_tenant_file,
+    edited,
+    outputs_of,
+    run_the_machine,
+    take,
+)
 
 NAME = "qwen3-8b-inf2"
 PAGES = {
@@ -40,7 +48,7 @@ INSTEAD: Mapping[int, str] = {
     21: "as action 8: the registry has a manifest of each image, the lock its digest",
     22: "the emulator's quotas are set to 0, then to 1",
     23: "the hub is out of reach: weights of the same architecture, small; the manifest has their numbers",
-    24: "no chip: tests/fakes/neuron_container.py compiles, under the job's own entry and hyperparameters",
+    24: "no chip: tests/stage/neuron_container.py compiles, under the job's own entry and hyperparameters",
     27: "no chip: the endpoint is in service at once; the machine runs as in action 13",
     28: "as 23 and 24",
     29: "no model answers here: made-up runs are compared; the endpoint is in service at once",

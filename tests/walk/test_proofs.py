@@ -17,13 +17,12 @@ import pytest
 
 from assistant.documents.uploads import pushed_result
 from assistant.domain.documents import UploadResult
-from tests.fakes.planned_account import planned_account
 from tests.stacks.emulated_account import EmulatedAccount, emulated_account
 from tests.stacks.synthesized import ROOT
-from tests.unit.test_from_nothing import FIRST
-from tests.walk.test_rows import CASES, DENIED, ENDPOINT, PROOFS
-from tests.walk.test_walk import issuer_publishes_keys, take
-from tests.walk.walking import ASSISTANT, Walk, begin, edited, run_the_machine
+from tests.stage.aws_calls import planned_account
+from tests.stage.tenant_files import FIRST
+from tests.walk.planned_rows import CASES, DENIED, ENDPOINT, PROOFS
+from tests.walk.walking import ASSISTANT, Walk, begin, edited, issuer_publishes_keys, run_the_machine, take
 
 pytestmark = [
     pytest.mark.loopback,

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.tenant_files import CARE_APP, checkout_tenants
-from tests.stacks.emulated_account import EmulatedAccount, emulated_account, log_of
-from tests.stacks.power.deployed_machines import switched
+from tests.stacks.emulated_account import EmulatedAccount, emulated_account, log_of, push_images, switched
 from tests.stacks.synthesized import ROOT
+from tests.stage.tenant_files import CARE_APP, FIRST, Action, checkout_tenants, edited_as_told
+from tests.stage.tokens import EC_KEY
 
 ASSISTANT, CARE = "210987654321", "543210987654"
 
@@ -165,3 +167,155 @@ def begin(tenant: str, clone: Path, account: EmulatedAccount, care: EmulatedAcco
         )
     )
     return walk
+
+
+OF_THE_CARE_TEAM = (14, 16)
+"""Actions whose commands run with credentials of the care team's account."""
+
+
+OF_SYSTEMS = {
+    r"\n\[\[?reach[.\w]*\]\]?\n(.+\n)+": "\n",
+    r"\n\[\[sources\]\]\n(.+\n)*kind = \"live\"\n(.+\n)*": "\n",
+    r"\n\[care_context\]\n(.+\n)+": "\n",
+}
+"""A company's own systems, which the tests' pharmacy has."""
+
+
+def edit_tenant_file(walk: Walk) -> None:
+    """The engineer of the first tenant is a user of IAM, of another one a role."""
+    iam, name = walk.account.client("iam"), f"platform-engineer-{walk.tenant}"
+    if walk.tenant == walk.shown:
+        walk.printed["MY_ARN"] = iam.create_user(UserName=name)["User"]["Arn"]
+    else:
+        made = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+        walk.printed["MY_ARN"] = made["Role"]["Arn"]
+    file = walk.clone / f"tenants/{walk.tenant}.toml"
+    file.write_text(edited_as_told(file.read_text(encoding="utf-8"), FIRST[4], walk.told), encoding="utf-8")
+    if walk.tenant == "pharmacy":
+        edited(walk, f"tenants/{walk.tenant}.toml", OF_SYSTEMS)
+
+
+def issuer_publishes_keys(walk: Walk) -> None:
+    """The made-up issuer cannot be reached: its keys are put by hand, as the refusal says."""
+    keys = json.dumps({"keys": [EC_KEY.as_dict(private=False)]})
+    walk.account.put_parameter(f"/assistant/{walk.tenant}/jwks", keys)
+
+
+def edit_care_file(walk: Walk) -> None:
+    """The first tenant's care side has a small VPC of its own, the second's the care team's."""
+    file = walk.clone / "care_app" / f"{walk.tenant}.toml"
+    if walk.tenant != walk.shown:
+        shutil.copy(ROOT / "tests/care_app/pharmacy.toml", file)
+        own = {r'tenant = ".*"': f'tenant = "{walk.tenant}"'}
+        edited(walk, f"care_app/{walk.tenant}.toml", own | care_network(walk.care))
+    file.write_text(edited_as_told(file.read_text(encoding="utf-8"), FIRST[14], walk.told), encoding="utf-8")
+
+
+def care_network(care: EmulatedAccount) -> dict[str, str]:
+    """Make the care team's own network; return the id of each by the one that the shipped file shows."""
+    ec2 = care.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.32.0.0/18")["Vpc"]["VpcId"]
+    made = {"vpc-0c0c0c0c0c0c0c0c0": vpc}
+    for number, zone in enumerate("abc"):
+        place = {"VpcId": vpc, "AvailabilityZone": f"us-east-1{zone}", "CidrBlock": f"10.32.{number}.0/24"}
+        made[f"subnet-0c0c0c0c0c0c0c0c{zone}"] = ec2.create_subnet(**place)["Subnet"]["SubnetId"]
+    made["rtb-0c0c0c0c0c0c0c0ca"] = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    kms = {"VpcId": vpc, "ServiceName": "com.amazonaws.us-east-1.kms", "VpcEndpointType": "Interface"}
+    made["vpce-0c0c0c0c0c0c0c0c1"] = ec2.create_vpc_endpoint(**kms)["VpcEndpoint"]["VpcEndpointId"]
+    return made
+
+
+BEFORE: Mapping[int, Callable[[Walk], None]] = {10: issuer_publishes_keys}
+
+
+MEANWHILE: Mapping[int, Callable[[Walk], None]] = {13: run_the_machine}
+
+
+AFTER: Mapping[int, Callable[[Walk], None]] = {
+    5: edit_tenant_file,
+    8: lambda walk: push_images(walk.clone / "images.lock.toml", walk.account),
+    15: edit_care_file,
+}
+
+
+NOT_RUN = (1, 8)
+
+
+CHECKS_NOT_RUN = (1, 6, 8, 10, 15, 19, 20)
+"""Of what does not run; 8 and 10 look at git and at the command's own output, 15 runs as action 16 begins,
+and 19 and 20 have their own."""
+
+
+STATUS = {10: 1}
+
+
+SAYS = {10: "Keys, Network, Data stand", 12: "search schema: "}
+"""Action 10 ends with 1 and says what it waits for."""
+
+
+@pytest.fixture(scope="module")
+def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmulatedAccount, EmulatedAccount]]:
+    with both_accounts(tmp_path_factory) as made:
+        yield made
+
+
+@pytest.fixture(params=["sandbox", "northcare"])
+def walk(
+    request: pytest.FixtureRequest, tmp_path: Path, accounts: tuple[EmulatedAccount, EmulatedAccount]
+) -> Walk:
+    account, care = accounts
+    walk = begin(request.param, tmp_path / "clone", account, account if request.param == "sandbox" else care)
+    for folder in ("tenants", "care_app"):  # as they ship
+        shutil.copy(ROOT / folder / f"{walk.shown}.toml", walk.clone / folder)
+    walk.run("git commit --all --quiet --allow-empty --message Shipped")
+    if walk.tenant != walk.shown:
+        walk.run(f"assistant tenant new {walk.tenant} --from {walk.shown} --knowledge knowledge/pharmacy")
+    return walk
+
+
+def take(walk: Walk, action: Action) -> None:
+    """Do what an action says, then what its check says."""
+    if action.number in BEFORE:
+        BEFORE[action.number](walk)
+    by = walk.care if action.number in OF_THE_CARE_TEAM else walk.account
+    if action.number not in NOT_RUN:
+        with ThreadPoolExecutor() as beside:
+            meanwhile = [
+                beside.submit(run, walk) for number, run in MEANWHILE.items() if number == action.number
+            ]
+            for block in action.blocks:
+                wrote = walk.run(walk.told(block), by=by, status=STATUS.get(action.number, 0))
+                assert SAYS.get(action.number, "") in wrote, wrote
+                remember(walk, action, wrote)
+        for future in meanwhile:
+            future.result()
+    if action.number in AFTER:
+        AFTER[action.number](walk)
+    if action.number not in CHECKS_NOT_RUN + NOT_RUN:
+        check(walk, action, by)
+
+
+def remember(walk: Walk, action: Action, wrote: str) -> None:
+    """Keep what the action printed and a later one names."""
+    if action.number == 3:
+        walk.printed["ARN"] = wrote.strip()
+    if action.number == 12:
+        edge = outputs_of(walk.account, f"assistant-{walk.tenant}-Edge")
+        walk.printed["SERVICE_NAME"] = edge["EndpointServiceName"]
+        walk.printed["SERVICE_ID"] = walk.printed["SERVICE_NAME"].rpartition(".")[2]
+    if action.number == 16:
+        outputs = outputs_of(walk.care, f"assistant-{walk.tenant}-care-Link")
+        names = {"EndpointId": "ENDPOINT_ID", "ProbeKeyId": "PROBE_KEY_ID"}
+        names["ProbeFunctionName"] = "PROBE_FUNCTION_NAME"
+        walk.printed |= {name: outputs[output] for output, name in names.items()}
+
+
+def check(walk: Walk, action: Action, by: EmulatedAccount) -> None:
+    """Run the command of the action's check; what it says follows in the same line of the page."""
+    (text,) = action.checks
+    command = re.match(r"(?:within [a-z]+ minutes )?`((?:aws|assistant|git|openssl) [^`]+)`(.*)", text)
+    if command is None:
+        return
+    wrote = walk.run(walk.told(command[1]), by=by)
+    said = re.match(r" (?:says|lists) `([^`]+)`", command[2])
+    assert said is None or walk.told(said[1]) in wrote, wrote

@@ -15,9 +15,9 @@ from assistant.process.aws import ParameterKeySource, create_link_secret, kms_li
 from assistant.stores.documents import StoredDocuments
 from assistant.stores.s3 import S3Blobs
 from tests.contracts import samples
-from tests.contracts.aws_twins import tenant_name
-from tests.emulated_aws import create_documents_bucket
-from tests.fakes.aws_server import REGION, create_key, put_parameter
+from tests.contracts.twins import tenant_name
+from tests.stage.aws_server import REGION, create_key, put_parameter
+from tests.stage.emulated_aws import create_documents_bucket
 
 PARSED = ParsedDocument(text="Only theirs.", sections=())
 HOSTILE_IDS = ["..", "..\\..", "%2e%2e%2frefill", "refill\\..", "*", "{owner}", "refill%00"]

@@ -7,11 +7,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 import json
+import os
+import signal
+import sys
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import pytest
+from aiohttp import ClientSession, web
 
 from assistant.documents.files import SourceFailure, read_sources
 from assistant.documents.parsing_process import MALFORMED, ParsingRequest, frame
@@ -28,12 +33,122 @@ from assistant.process.aws import open_client
 from assistant.process.settings import PARSING_PREFIX, SCRATCH
 from assistant.service.parser import ParsingFunction
 from assistant.stores.documents import LONGEST_CONTENT_BYTES
-from tests.emulated_aws import create_documents_bucket
-from tests.fakes.aws_server import REGION
-from tests.fakes.lambda_service import LambdaService, lambda_service
 from tests.processes.documents.requests import page, titles_of
-from tests.unit.documents.knowledge import document
+from tests.stage.aws_server import REGION
+from tests.stage.emulated_aws import create_documents_bucket
+from tests.unit.documents.scene import document
 
+# --- Lambda beside moto -----------------------------------------------------------------------------------
+_ROOT = Path(__file__).parents[3]
+_RUNTIME = """
+import importlib, json, sys
+handle = importlib.import_module(sys.argv[1]).handle
+for event in sys.stdin:
+    try:
+        handle(json.loads(event), None)
+        answer = "null"
+    except Exception as error:
+        answer = json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)})
+    print(answer, flush=True)
+handle.close()
+"""
+_HOP = ("host", "transfer-encoding", "content-length", "connection")
+
+
+@dataclass
+class LambdaService:
+    """``url`` serves Lambda, and whatever else ``aws_url`` does."""
+
+    aws_url: str
+    module: str = "lambdas.parse_documents"
+    """What the function ``parser`` runs."""
+    url: str = ""
+    orders: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    kills: bytes = b""
+    """Ends a function that is to read this, as Lambda does one that takes more than its memory."""
+    unsent: bool = False
+    """Whether the function ends without an answer."""
+    process: asyncio.subprocess.Process | None = None
+
+    async def invoke(self, request: web.Request) -> web.Response:
+        if request.match_info["name"] != "parser":
+            error = {"Type": "User", "Message": "Function not found"}
+            kind = {"x-amzn-ErrorType": "ResourceNotFoundException"}
+            return web.json_response(error, status=404, headers=kind)
+        order = await request.read()
+        self.orders.append(json.loads(order))
+        if self.unsent:
+            return web.json_response(None)
+        process = self.process = self.process or await self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if self.kills and self.kills in await self._requests():
+            os.killpg(process.pid, signal.SIGKILL)
+        process.stdin.write(order + b"\n")
+        out = (await process.stdout.readline()).strip()
+        if not out:
+            await process.wait()
+            self.process = None
+            out = json.dumps({"errorType": "Runtime.ExitError", "errorMessage": "signal: killed"}).encode()
+        failed = {} if out == b"null" else {"X-Amz-Function-Error": "Unhandled"}
+        return web.Response(body=out, headers=failed, content_type="application/json")
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", _RUNTIME, self.module),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            cwd=_ROOT,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(_ROOT)},
+            start_new_session=True,
+        )
+
+    async def close(self) -> None:
+        if self.process is not None:
+            await self.process.communicate(b"")  # its input ends, and its child with it
+
+    async def _requests(self) -> bytes:
+        async with ClientSession() as session, session.get(self.orders[-1]["requests"]) as response:
+            return await response.read()
+
+    async def forward(self, request: web.Request) -> web.Response:
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
+        headers["Host"] = request.host
+        async with (
+            ClientSession(auto_decompress=False) as session,
+            session.request(
+                request.method,
+                self.aws_url + request.raw_path,
+                data=io.BytesIO(await request.read()),
+                headers=headers,
+            ) as response,
+        ):
+            kept = {name: value for name, value in response.headers.items() if name.lower() not in _HOP}
+            return web.Response(body=await response.read(), status=response.status, headers=kept)
+
+
+@asynccontextmanager
+async def lambda_service(
+    aws_url: str, *, module: str = "lambdas.parse_documents"
+) -> AsyncGenerator[LambdaService]:
+    service = LambdaService(aws_url, module)
+    application = web.Application(client_max_size=1 << 30)
+    application.router.add_post("/2015-03-31/functions/{name}/invocations", service.invoke)
+    application.router.add_route("*", "/{path:.*}", service.forward)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        service.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield service
+    finally:
+        await service.close()
+        await runner.cleanup()
+
+
+# --- tests ------------------------------------------------------------------------------------------------
 RECEIVED_AT = datetime(2026, 11, 27, tzinfo=UTC)
 
 
@@ -81,21 +196,6 @@ async def test_a_file_is_read_by_a_process_without_credentials_and_nothing_is_le
     assert await called.left() == []
 
 
-async def test_a_document_is_cut_with_the_callers_tokenizer(called: Called, tokenizer_json: Path) -> None:
-    content = await asyncio.to_thread(tokenizer_json.read_bytes)
-    await called.s3.put_object(Bucket=called.bucket, Key="models/t.json", Body=content)
-    caller = called.caller(tokenizer_s3=f"s3://{called.bucket}/models/t.json")
-    parser = SeparateParser(caller, tokenizer_json=tokenizer_json, max_tokens=64, language_code="en")
-    received = [
-        replace(Received(document(name, f"# {name}\n\nOne rule."), "", RECEIVED_AT), content_hash="h")
-        for name in ("first", "second")
-    ]
-
-    parts = await asyncio.to_thread(lambda: list(parser.parse(received)))
-
-    assert [part.card.document_id for part in parts if isinstance(part, ParsedParts)] == ["first", "second"]
-
-
 async def test_a_tokenizer_that_could_not_be_fetched_is_fetched_by_the_next_call(
     called: Called, tokenizer_json: Path, tmp_path: Path
 ) -> None:
@@ -134,12 +234,6 @@ async def test_an_address_lives_a_minute_and_takes_one_key_of_a_bounded_size(cal
     assert folder.startswith(PARSING_PREFIX)
 
 
-async def test_two_calls_share_no_folder(called: Called) -> None:
-    await called.run(page(), page())
-    first, second = (order["form"]["key"] for order in called.service.orders)
-    assert first != second
-
-
 async def test_a_bomb_costs_its_own_document(called: Called) -> None:
     called.service.kills = b"boom"
     first, bomb, last = titles_of(await called.run(page(), page(b"# boom"), page(b"# Last")))
@@ -166,11 +260,6 @@ async def test_a_line_that_ends_the_whole_function_costs_itself(called: Called, 
     assert (bomb.origin, bomb.own_id) == ("a.jsonl:2", "boom")
     assert len(called.service.orders) == 1 + 1 + 2  # the two together, then each alone
     assert await called.left() == []
-
-
-async def test_a_function_without_an_answer_fails_its_file(called: Called) -> None:
-    called.service.unsent = True
-    assert titles_of(await called.run(page())) == [MALFORMED]
 
 
 async def test_a_function_that_does_not_exist_fails_no_document(called: Called) -> None:

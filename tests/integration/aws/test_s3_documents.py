@@ -1,4 +1,4 @@
-"""Documents in S3 beyond their contract: what stands in the bucket, what is removed from it, broken ways."""
+"""Documents and artifacts in S3: what stands in the bucket, what is removed from it, broken ways."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from assistant.domain.documents import ParsedDocument
-from assistant.domain.errors import DependencyError, DocumentInvalidError
+from assistant.domain.errors import ConfigurationError, DependencyError, DocumentInvalidError
+from assistant.models.artifacts import read_model_facts
+from assistant.models.opened import download_artifacts
 from assistant.process.aws import ClientLimits, open_client
-from assistant.stores import s3
 from assistant.stores.documents import StoredDocuments
-from assistant.stores.s3 import S3Blobs
+from assistant.stores.s3 import S3Blobs, download_tenant_file
+from assistant.tenant.tenant import load_tenants
 from tests.contracts import samples
-from tests.contracts.aws_twins import tenant_name
-from tests.emulated_aws import create_documents_bucket, documents_in
-from tests.fakes.aws_server import REGION, create_key
-from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, Request, faulty_proxy
+from tests.contracts.twins import tenant_name
+from tests.stage.aws_server import REGION, create_key
+from tests.stage.emulated_aws import create_documents_bucket, documents_in
+from tests.stage.faulty_proxy import Fault, FaultyProxy, Kind, Request, faulty_proxy
+from tests.stage.servers import Exchange, scripted_http
 
 IMPATIENT = ClientLimits(read_timeout_s=1.5, pool_connections=8, attempts=1)
 PARSED = ParsedDocument(text="Wait until day 24.", sections=())
@@ -101,7 +105,7 @@ async def test_a_key_is_made_of_hashes_under_the_prefix(bucket: Bucket, document
 async def test_a_deletion_leaves_no_version_and_no_marker(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3, "_VERSIONS_AT_ONCE", 3)
+    monkeypatch.setattr("assistant.stores.s3._VERSIONS_AT_ONCE", 3)
     for content in ("One.", "Two.", "Three.", "Four."):
         await bucket.store.put(samples.document(content=content))
         await bucket.store.put_parsed("refill", content, PARSED)
@@ -112,33 +116,16 @@ async def test_a_deletion_leaves_no_version_and_no_marker(
     assert await bucket.versions() == []
 
 
-async def test_an_object_without_a_checksum_is_not_believed(bucket: Bucket) -> None:
+@pytest.mark.parametrize("wrong", ["no checksum", "another checksum", "another id"])
+async def test_an_object_that_is_not_what_its_key_says_is_not_believed(bucket: Bucket, wrong: str) -> None:
     await bucket.store.put(samples.document())
     (key,) = await bucket.keys()
-    body = samples.document(content="Written by nobody.").model_dump_json().encode()
-    await bucket.client.put_object(Bucket=bucket.name, Key=key, Body=body, ChecksumAlgorithm="CRC32")
-    with pytest.raises(DocumentInvalidError, match="damaged"):
-        await bucket.store.get("refill")
-
-
-async def test_an_object_with_another_checksum_is_refused(bucket: Bucket) -> None:
-    await bucket.store.put(samples.document())
-    (key,) = await bucket.keys()
-    body = samples.document(content="Changed.").model_dump_json().encode()
-    other = base64.b64encode(hashlib.sha256(b"other").digest()).decode()
-    await bucket.client.put_object(
-        Bucket=bucket.name, Key=key, Body=body, ChecksumAlgorithm="SHA256", ChecksumSHA256=other
-    )
-    with pytest.raises(DocumentInvalidError, match="damaged"):
-        await bucket.store.get("refill")
-
-
-async def test_a_document_of_another_id_is_not_believed(bucket: Bucket) -> None:
-    await bucket.store.put(samples.document("other"))
-    (other,) = await bucket.keys()
-    key = f"documents/{hashlib.sha256(b'refill').hexdigest()}/document.json"
-    content = await (await bucket.client.get_object(Bucket=bucket.name, Key=other))["Body"].read()
-    await bucket.client.put_object(Bucket=bucket.name, Key=key, Body=content, ChecksumAlgorithm="SHA256")
+    changed = samples.document("other" if wrong == "another id" else "refill", content="Written by nobody.")
+    sums: dict[str, str] = {"ChecksumAlgorithm": "CRC32" if wrong == "no checksum" else "SHA256"}
+    if wrong == "another checksum":
+        sums["ChecksumSHA256"] = base64.b64encode(hashlib.sha256(b"other").digest()).decode()
+    body = changed.model_dump_json().encode()
+    await bucket.client.put_object(Bucket=bucket.name, Key=key, Body=body, **sums)
     with pytest.raises(DocumentInvalidError, match="damaged"):
         await bucket.store.get("refill")
 
@@ -219,14 +206,6 @@ async def test_a_throttled_call_is_made_again(bucket: Bucket) -> None:
     assert len(bucket.way.requests) == begun + 2
 
 
-async def test_calls_are_made_three_times_at_most(bucket: Bucket) -> None:
-    begun = len(bucket.way.requests)
-    await bucket.way.break_by(FAULTS["503"])
-    with pytest.raises(DependencyError, match="SlowDown"):
-        await bucket.persistent.put(samples.document())
-    assert len(bucket.way.requests) == begun + 3
-
-
 async def test_versions_that_may_not_be_deleted_are_an_error(bucket: Bucket) -> None:
     await bucket.store.put(samples.document())
     body = b"<DeleteResult><Error><Key>k</Key><Code>AccessDenied</Code></Error></DeleteResult>"
@@ -236,3 +215,87 @@ async def test_versions_that_may_not_be_deleted_are_an_error(bucket: Bucket) -> 
     await bucket.way.break_by(Fault(Kind.ANSWER, of=_is("POST"), answer=answer))
     with pytest.raises(DependencyError, match="AccessDenied"):
         await bucket.store.delete("refill")
+
+
+FACTS = orjson.dumps({"schema_version": 1, "model": "tiny", "digest": "d", "max_input_tokens": 9})
+TOKENIZER = b'{"model": {}}'
+
+
+@pytest.fixture
+async def s3(aws_server_url: str) -> AsyncIterator[Any]:
+    async with open_client("s3", region=REGION, endpoint_url=aws_server_url) as client:
+        yield client
+
+
+async def put(s3: Any, bucket: str, **objects: bytes) -> None:
+    await s3.create_bucket(Bucket=bucket)
+    for name, content in objects.items():
+        await s3.put_object(Bucket=bucket, Key=f"models/v7/tiny/{name}.json", Body=content)
+
+
+def copied(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*/*"))
+
+
+async def test_a_models_files_are_copied_into_its_folder(s3: Any, tmp_path: Path) -> None:
+    await put(s3, "artifacts-whole", artifact=FACTS, tokenizer=TOKENIZER)
+    await download_artifacts(s3, prefix="s3://artifacts-whole/models/v7/", models={"tiny"}, into=tmp_path)
+    assert read_model_facts(tmp_path, "tiny").max_input_tokens == 9
+    assert copied(tmp_path) == ["artifact.json", "tokenizer.json"]
+
+
+async def test_an_artifact_that_lacks_a_file_is_named_and_leaves_no_facts(s3: Any, tmp_path: Path) -> None:
+    await put(s3, "artifacts-half", artifact=FACTS)
+    with pytest.raises(ConfigurationError, match=r"artifacts-half/models/v7/tiny/tokenizer\.json"):
+        await download_artifacts(s3, prefix="s3://artifacts-half/models/v7", models={"tiny"}, into=tmp_path)
+    assert copied(tmp_path) == []
+
+
+async def download_from(script: Any, into: Path) -> None:
+    async with (
+        scripted_http(script) as server,
+        open_client("s3", region=REGION, endpoint_url=server.url) as client,
+    ):
+        await download_artifacts(client, prefix="s3://bucket/", models={"tiny"}, into=into)
+
+
+async def test_bytes_that_are_not_the_objects_are_refused(tmp_path: Path) -> None:
+    async def flips_a_bit(exchange: Exchange) -> None:
+        etag = hashlib.md5(TOKENIZER, usedforsecurity=False).hexdigest()
+        await exchange.respond(200, TOKENIZER.replace(b"model", b"nodel"), ETag=f'"{etag}"')
+
+    with pytest.raises(DependencyError, match="damaged"):
+        await download_from(flips_a_bit, tmp_path)
+    assert copied(tmp_path) == []
+
+
+async def test_an_object_over_the_bound_is_not_read(tmp_path: Path) -> None:
+    async def is_huge(exchange: Exchange) -> None:
+        await exchange.write(b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 99999999999\r\n\r\nstart')
+
+    with pytest.raises(ConfigurationError, match="99999999999 bytes"):
+        await download_from(is_huge, tmp_path)
+
+
+TENANT_FILE = b'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
+
+
+async def bring(s3: Any, bucket: str, content: bytes, into: Path) -> str:
+    await s3.create_bucket(Bucket=bucket)
+    await s3.put_object(Bucket=bucket, Key="3fa9.toml", Body=content)
+    return await download_tenant_file(s3, uri=f"s3://{bucket}/3fa9.toml", into=into)
+
+
+async def test_a_tenant_file_stands_under_its_tenants_name(s3: Any, tmp_path: Path) -> None:
+    name = await bring(s3, "tenant-file-whole", TENANT_FILE, tmp_path / "tenants")
+
+    assert load_tenants(tmp_path / "tenants").one(name).display_name == "Clinic"
+
+
+@pytest.mark.parametrize("name", ["../../etc/clinic", "", "CLINIC"])
+async def test_a_tenant_file_is_never_written_elsewhere(s3: Any, tmp_path: Path, name: str) -> None:
+    content = f'schema_version = 1\nname = "{name}"\n'.encode()
+
+    with pytest.raises(ConfigurationError, match="is no tenant file"):
+        await bring(s3, f"tenant-file-{len(name)}", content, tmp_path / "tenants")
+    assert not (tmp_path / "tenants").exists()

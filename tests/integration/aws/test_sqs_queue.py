@@ -15,11 +15,11 @@ import pytest
 from assistant.domain.errors import DependencyError
 from assistant.process.aws import ClientLimits, open_client
 from assistant.stores.sqs_queue import SqsIngestionQueue
-from tests.contracts.aws_twins import tenant_name
-from tests.emulated_aws import create_queue
-from tests.fakes.aws_server import REGION
-from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, faulty_proxy, json_answer
-from tests.fakes.scripted_http import Exchange, ScriptedServer, scripted_http
+from tests.contracts.twins import tenant_name
+from tests.stage.aws_server import REGION
+from tests.stage.emulated_aws import create_queue
+from tests.stage.faulty_proxy import Fault, FaultyProxy, Kind, faulty_proxy, json_answer
+from tests.stage.servers import Exchange, ScriptedServer, scripted_http
 
 IMPATIENT = ClientLimits(read_timeout_s=1.5, pool_connections=8, attempts=1)
 
@@ -131,29 +131,6 @@ async def test_a_broken_connection_is_an_error_until_it_is_restored(sqs: Sqs, fa
         assert kept.document_id == "kept"
 
 
-async def test_messages_of_a_lost_response_are_delivered_again(sqs: Sqs) -> None:
-    await sqs.queue.send_many(["kept"])
-    await sqs.way.break_by(FAULTS["reset"])
-    with pytest.raises(DependencyError):
-        await sqs.queue.receive(limit=1, wait_s=0.0, visibility_timeout_s=1.0)
-    await sqs.way.heal()
-    (again,) = await sqs.direct.receive(limit=1, wait_s=10.0, visibility_timeout_s=60.0)
-    assert (again.document_id, again.attempt) == ("kept", 2)
-
-
-async def test_a_response_without_the_expected_fields_is_an_error(sqs: Sqs) -> None:
-    await sqs.way.break_by(Fault(Kind.ANSWER, answer=json_answer(b'{"weather":"fine"}')))
-    for call in ("send", "delete", "extend", "depth"):
-        with pytest.raises(DependencyError):
-            await CALLS[call](sqs.queue)
-
-
-async def test_a_queue_that_answers_nothing_at_once_is_not_asked_in_a_hurry(sqs: Sqs) -> None:
-    await sqs.way.break_by(Fault(Kind.ANSWER, answer=json_answer(b'{"weather":"fine"}')))
-    assert await sqs.queue.receive(limit=1, wait_s=2.5, visibility_timeout_s=60.0) == []
-    assert len(sqs.way.requests) <= 3
-
-
 @asynccontextmanager
 async def scripted(*answers: dict[str, Any]) -> AsyncIterator[tuple[SqsIngestionQueue, ScriptedServer]]:
     """A queue that gives these answers, the last one again and again."""
@@ -186,18 +163,21 @@ async def test_the_part_of_a_batch_that_failed_is_sent_again() -> None:
     assert [orjson.loads(entry["MessageBody"])["document_id"] for entry in again] == ["b"]
 
 
-async def test_a_batch_that_never_succeeds_is_an_error_after_a_few_attempts() -> None:
-    async with scripted({"Successful": [], "Failed": [failed(0, ours=False)]}) as (queue, server):
-        with pytest.raises(DependencyError, match="did not take 1"):
+@pytest.mark.parametrize(
+    ("ours", "code", "said", "calls"),
+    [
+        (False, "InternalError", "did not take 1", 4),
+        (True, "InvalidMessageContents", "InvalidMessageContents", 1),
+    ],
+    ids=["fails", "is refused"],
+)
+async def test_a_message_that_the_queue_does_not_take_is_an_error(
+    ours: bool, code: str, said: str, calls: int
+) -> None:
+    async with scripted({"Successful": [], "Failed": [failed(0, ours=ours, code=code)]}) as (queue, server):
+        with pytest.raises(DependencyError, match=said):
             await queue.send_many(["a"])
-    assert len(server.exchanges) == 4
-
-
-async def test_a_message_that_the_queue_refuses_is_an_error_at_once() -> None:
-    async with scripted({"Failed": [failed(0, ours=True, code="InvalidMessageContents")]}) as (queue, server):
-        with pytest.raises(DependencyError, match="InvalidMessageContents"):
-            await queue.send_many(["a"])
-    assert len(server.exchanges) == 1
+    assert len(server.exchanges) == calls
 
 
 @pytest.mark.parametrize("code", ["ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.running_service import RunningService, service_of_two
+from tests.stage.running_service import RunningService, service_of_two
 
 
 @pytest.fixture

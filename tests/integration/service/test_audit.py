@@ -8,18 +8,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from assistant.process.settings import LocalSettings, inherited_environment
-from tests.fakes.forked import run_forked
-from tests.fakes.running_service import RunningService
+from tests.stage.processes import run_forked
+from tests.stage.running_service import RunningService
 
 ADA = {"agent": "ada", "roles": ["auditor"]}
 PATH = "/v1/audit"
 
 
 async def audited(service: RunningService, who: dict[str, Any] = ADA, **asked: Any) -> list[dict[str, Any]]:
-    response = await service.client.get(PATH, params=asked, headers=service.headers(**who))
+    response = await service.call("GET", PATH, params=asked, **who)
     assert response.status_code == 200, response.text
     assert response.json()["next_after"] is None
     return response.json()["entries"]
@@ -30,7 +28,7 @@ def seen(entries: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
 
 
 async def read(service: RunningService, document_id: str, **who: Any) -> None:
-    response = await service.client.get(f"/v1/documents/{document_id}", headers=service.headers(**who))
+    response = await service.call("GET", f"/v1/documents/{document_id}", **who)
     assert response.status_code == 200, response.text
 
 
@@ -43,23 +41,13 @@ async def test_readers_and_those_who_were_answered_from_it_saw_a_document(servic
     assert {datetime.fromisoformat(entry["at"]).utcoffset() for entry in entries} == {timedelta(0)}
 
 
-async def test_an_agent_s_reads_and_answers_are_what_they_saw(service: RunningService) -> None:
-    answer = await service.answered(agent="ann")
-    await read(service, "wait", agent="ann")
-    await read(service, "wait", agent="bob")
-    entries = await audited(service, agent="ann")
-    assert seen(entries) == [("ann", "asked", answer["answer_id"]), ("ann", "document", "wait")]
-    await service.know("other", "The desk opens at nine.")
-    assert await audited(service, agent="ann", document_id="other") == []
-
-
 async def test_an_auditor_who_reads_an_answer_saw_its_sources_too(service: RunningService) -> None:
     answer = await service.answered(agent="ann")
     for path in (
         f"/v1/answers/{answer['answer_id']}",
         f"/v1/answers?conversation_id={answer['conversation_id']}",
     ):
-        assert (await service.client.get(path, headers=service.headers(**ADA))).status_code == 200
+        assert (await service.call("GET", path, **ADA)).status_code == 200
     entries = await audited(service, document_id="wait")
     assert [(agent, kind) for agent, kind, _ in seen(entries)] == [
         ("ann", "asked"),
@@ -67,18 +55,6 @@ async def test_an_auditor_who_reads_an_answer_saw_its_sources_too(service: Runni
         ("ada", "conversation"),
     ]
     assert [entry["documents"] for entry in entries] == [["wait"]] * 3
-
-
-async def test_an_answer_that_an_agent_left_was_seen(service: RunningService) -> None:
-    service.sagemaker.stall_after = 2
-    body = {"question": "How long is the wait?"}
-    headers = service.headers(accept="text/event-stream")
-    async with service.client.stream("POST", "/v1/answers", json=body, headers=headers) as response:
-        async for text in response.aiter_text():
-            if "event: sources" in text:
-                break
-    await service.idle()
-    assert [kind for _, kind, _ in seen(await audited(service, document_id="wait"))] == ["asked"]
 
 
 async def test_an_audit_is_recorded_before_it_answers(service: RunningService) -> None:
@@ -98,42 +74,36 @@ async def test_a_document_that_was_withdrawn_is_still_audited(service: RunningSe
     assert seen(await audited(service, document_id="wait")) == [("bob", "document", "wait")]
 
 
-@pytest.mark.parametrize("unknown", ["never", "refill"])
-async def test_an_unknown_document_is_said_to_be_unknown(service: RunningService, unknown: str) -> None:
-    """``refill`` is a document of another tenant."""
-    response = await service.client.get(PATH, params={"document_id": unknown}, headers=service.headers(**ADA))
-    assert (response.status_code, response.json()["code"]) == (404, "not_found")
-    assert unknown in response.json()["detail"]
-
-
 async def test_another_tenant_s_auditor_learns_nothing(service: RunningService) -> None:
     await read(service, "wait", agent="bob")
     other = ADA | {"tenant": "pharmacy"}
     assert await audited(service, other, agent="bob") == []
-    response = await service.client.get(
-        PATH, params={"document_id": "wait"}, headers=service.headers(**other)
-    )
+    response = await service.call("GET", PATH, params={"document_id": "wait"}, **other)
     assert response.status_code == 404
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        {},
-        {"document_id": ""},
-        {"document_id": "wait", "limit": 501},
-        {"document_id": "wait", "after": "2026"},
-        {"document_id": "wait", "after": "2026-13-01T00:00:00.000000+00:00"},
-        {"document_id": "wait", "since": "2026-11-21T00:00:00"},
-        {"document_id": "wait", "since": "17"},
-        {"document_id": "wait", "since": "-2.3e-237"},
-        {"document_id": "wait", "since": "2026-11-21T00:00:00Z", "until": "2026-11-20T00:00:00Z"},
-    ],
-    ids=str,
-)
-async def test_what_cannot_be_meant_is_refused(service: RunningService, asked: dict[str, Any]) -> None:
-    response = await service.client.get(PATH, params=asked, headers=service.headers(**ADA))
-    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+REFUSED: list[dict[str, Any]] = [
+    {},
+    {"document_id": ""},
+    {"document_id": "wait", "limit": 501},
+    {"document_id": "wait", "after": "2026"},
+    {"document_id": "wait", "after": "2026-13-01T00:00:00.000000+00:00"},
+    {"document_id": "wait", "since": "2026-11-21T00:00:00"},
+    {"document_id": "wait", "since": "17"},
+    {"document_id": "wait", "since": "-2.3e-237"},
+    {"document_id": "wait", "since": "2026-11-21T00:00:00Z", "until": "2026-11-20T00:00:00Z"},
+]
+
+
+async def test_what_cannot_be_meant_is_refused_and_a_document_of_nobody_or_another_tenant_is_unknown(
+    service: RunningService,
+) -> None:
+    unknown = [{"document_id": name} for name in ("never", "refill")]
+    for asked, told in [(one, (422, "invalid_request")) for one in REFUSED] + [
+        (one, (404, "not_found")) for one in unknown
+    ]:
+        response = await service.call("GET", PATH, params=asked, **ADA)
+        assert (response.status_code, response.json()["code"]) == told, asked
 
 
 async def test_pages_lead_through_all_of_it(service: RunningService) -> None:
@@ -142,7 +112,7 @@ async def test_pages_lead_through_all_of_it(service: RunningService) -> None:
     found: list[str] = []
     asked: dict[str, Any] = {"document_id": "wait", "limit": 2}
     while True:
-        response = await service.client.get(PATH, params=asked, headers=service.headers(**ADA))
+        response = await service.call("GET", PATH, params=asked, **ADA)
         page = response.json()
         found += [entry["agent"] for entry in page["entries"]]
         if page["next_after"] is None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import orjson
 import pytest
 import pytest_asyncio
 
-from tests.fakes.running_service import RunningService, running_service
-from tests.fakes.tokens import claims, signed_with_public_key, token, unsigned
+from tests.stage.running_service import RunningService, running_service
+from tests.stage.tokens import claims, signed_with_public_key, token, unsigned
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+HI = {"who": "customer", "text": "hi"}
 JSON = {"content-type": "application/json"}
 
 
@@ -61,6 +63,27 @@ async def test_a_bad_question(
     assert not service.sagemaker.generations
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "named"),
+    [
+        ({}, 422, "question"),
+        ({"turns": []}, 422, "question"),
+        ({"turns": [{"who": "bot", "text": "hi"}]}, 422, "turns.0.who"),
+        ({"turns": [{"who": "customer"}]}, 422, "turns.0.text"),
+        ({"turns": [HI | {"text": " "}]}, 422, "turns.0.text"),
+        ({"turns": [HI | {"at": "noon"}]}, 422, "turns.0.at"),
+        ({"turns": [HI | {"who": "agent"}]}, 422, "turns"),
+        ({"turns": [HI] * 201}, 422, "turns"),
+        ({"turns": [HI | {"text": "x" * 4_001}]}, 413, "turns.0.text"),
+    ],
+)
+async def test_a_malformed_chat_is_refused_with_its_place(
+    service: RunningService, body: dict[str, Any], status: int, named: str
+) -> None:
+    response = await service.call("POST", "/v1/answers", json=body)
+    assert (response.status_code, named in response.json()["detail"]) == (status, True), response.text
+
+
 @pytest.mark.parametrize("key", ["", "two words", "x" * 256, "\xe9"])
 async def test_an_idempotency_key_is_short_visible_ascii(service: RunningService, key: str) -> None:
     headers = httpx.Headers(service.headers() | {"Idempotency-Key": key}, encoding="latin-1")
@@ -81,7 +104,7 @@ async def test_an_endless_body_is_cut_off(service: RunningService) -> None:
 
     # the service closes while the client still sends, so the answer itself may be lost
     with contextlib.suppress(httpx.TransportError):
-        response = await service.client.post("/v1/answers", content=endless(), headers=service.headers())
+        response = await service.call("POST", "/v1/answers", content=endless())
         assert response.status_code == 413
     assert sent < 1_000
 
@@ -149,7 +172,7 @@ FORBIDDEN = [
 
 @pytest.mark.parametrize(("method", "path", "role"), FORBIDDEN)
 async def test_a_missing_role_is_403(service: RunningService, method: str, path: str, role: str) -> None:
-    response = await service.client.request(method, path, headers=service.headers(roles=[role]))
+    response = await service.call(method, path, roles=[role])
     assert (response.status_code, response.json()["code"]) == (403, "forbidden")
 
 
@@ -164,7 +187,7 @@ async def test_a_missing_role_is_403(service: RunningService, method: str, path:
     ],
 )
 async def test_what_is_not_there_is_404(service: RunningService, method: str, path: str) -> None:
-    response = await service.client.request(method, path, headers=service.headers())
+    response = await service.call(method, path)
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 

@@ -14,10 +14,10 @@ import pytest
 
 from assistant.process import http as http_process
 from assistant.process.settings import ServiceSettings
-from tests.fakes.processes import RunningProcess, process
-from tests.fakes.running_service import RunningService, Scene, published_keys, service_settings
-from tests.fakes.sagemaker_socket import sagemaker_socket
-from tests.fakes.tokens import EC_KEY
+from tests.stage.processes import RunningProcess, process
+from tests.stage.running_service import RunningService, Scene, published_keys, service_settings
+from tests.stage.sagemaker_runtime import sagemaker_socket
+from tests.stage.tokens import EC_KEY
 
 HALF = b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-"
 WHOLE = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -69,11 +69,13 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-@pytest.mark.parametrize("sent", [b"", HALF, b"GET", b"\r\n\r\n", WHOLE + HALF])
-async def test_a_request_that_does_not_become_whole_is_ended(service: RunningService, sent: bytes) -> None:
-    async with raw(service.url) as connection:
-        await connection.send(sent)
-        await connection.ends()
+async def test_a_request_that_does_not_become_whole_is_ended(service: RunningService) -> None:
+    async def is_ended(sent: bytes) -> None:
+        async with raw(service.url) as connection:
+            await connection.send(sent)
+            await connection.ends()
+
+    await asyncio.gather(*map(is_ended, (b"", HALF, b"GET", b"\r\n\r\n", WHOLE + HALF)))
 
 
 @pytest.mark.usefixtures("hasty")
@@ -128,20 +130,15 @@ async def test_a_head_without_end_is_refused_after_its_limit(service: RunningSer
         assert sent < 20_000_000
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
+async def test_a_head_over_its_limit_is_refused_however_it_comes(service: RunningService) -> None:
+    for head in (
         b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-large: " + b"a" * 60_000 + b"\r\n\r\n",
         b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nhost: x\r\n" + b"x-n: 1\r\n" * 8_000 + b"\r\n",
-    ],
-)
-async def test_a_head_over_its_limit_is_refused_however_it_comes(
-    service: RunningService, head: bytes
-) -> None:
-    async with raw(service.url) as connection:
-        await connection.send(head)
-        assert await connection.status() == 431
+    ):
+        async with raw(service.url) as connection:
+            await connection.send(head)
+            assert await connection.status() == 431
 
 
 # --- a process with few places ---

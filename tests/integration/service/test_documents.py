@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import re
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,11 @@ import pytest
 
 from assistant.documents.formats import convert
 from assistant.documents.parsing.render import render
-from assistant.domain.documents import ORIGINAL_PART_BYTES, Span
+from assistant.domain.documents import ORIGINAL_PART_BYTES, Document, DocumentState, Span
 from assistant.domain.identity import Identity, Role
-from assistant.service.streams import stores_within
-from assistant.stores.documents import StoredStates
-from tests.fakes.running_service import RunningService
-from tests.fakes.stored_items import stored_bodies
+from tests.integration.service.callers import calling
+from tests.stage.running_service import RunningService
+from tests.stage.tenant_stores import stored_bodies
 
 ANN = Identity("clinic", "ann", frozenset({Role.AGENT}), frozenset())
 PAGE = "application/vnd.page+json"
@@ -51,21 +48,12 @@ async def reads(service: RunningService, tenant: str = "clinic") -> list[tuple[s
 
 
 async def test_the_text_is_read_with_a_bearer_token_and_the_read_is_recorded(service: RunningService) -> None:
-    response = await service.client.get("/v1/documents/wait", headers=service.headers())
+    response = await service.call("GET", "/v1/documents/wait")
     assert response.status_code == 200
     body = response.json()
     assert body["text"] == "The wait is two days."
     assert body["sections"] == [{"headings": [], "start": 0, "end": 21}]
     assert (body["span"], body["is_cited_version"]) == (None, True)
-    assert await reads(service) == [("ann", "wait")]
-
-
-async def test_a_link_alone_opens_its_document_at_the_passage(service: RunningService) -> None:
-    document = await service.know("wait", "The wait is two days.")
-    response = await follow(service, link(service, content_hash=document.content_hash()))
-    assert response.status_code == 200
-    assert response.json()["span"] == [4, 8]
-    assert response.json()["is_cited_version"] is True
     assert await reads(service) == [("ann", "wait")]
 
 
@@ -95,17 +83,17 @@ async def test_the_page_of_links_runs_its_own_script_and_nothing_else(service: R
     assert page.headers["referrer-policy"] == "no-referrer"
 
 
-@pytest.mark.parametrize("token", ["x", "clinic.x.y", "nobody.x.y", "pharmacy.x.y"])
-async def test_a_forged_link_is_401(service: RunningService, token: str) -> None:
-    response = await follow(service, f"/open#{token}")
-    assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
+async def test_a_forged_link_is_401(service: RunningService) -> None:
+    for token in ("x", "clinic.x.y", "nobody.x.y", "pharmacy.x.y"):
+        response = await follow(service, f"/open#{token}")
+        assert (response.status_code, response.json()["code"]) == (401, "unauthenticated"), token
 
 
 async def test_with_a_bearer_token_hash_and_span_mark_the_passage(service: RunningService) -> None:
     document = await service.know("wait", "The wait is two days.")
 
     async def cited(**query: Any) -> Any:
-        response = await service.client.get("/v1/documents/wait", params=query, headers=service.headers())
+        response = await service.call("GET", "/v1/documents/wait", params=query)
         return response.json()
 
     content_hash = document.content_hash()
@@ -119,7 +107,7 @@ async def test_with_a_bearer_token_hash_and_span_mark_the_passage(service: Runni
 
 async def test_the_original_is_plain_text_that_runs_nothing(service: RunningService) -> None:
     await service.know("page", "<script>alert(1)</script>")
-    response = await service.client.get("/v1/documents/page?format=original", headers=service.headers())
+    response = await service.call("GET", "/v1/documents/page?format=original")
     assert response.text == "<script>alert(1)</script>"
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     assert response.headers["x-content-type-options"] == "nosniff"
@@ -131,10 +119,10 @@ async def test_the_original_is_plain_text_that_runs_nothing(service: RunningServ
 async def test_a_label_of_the_document_must_be_in_the_token(service: RunningService, form: str) -> None:
     await service.know("salaries", "Secret.", labels=("hr", "board"))
     path = f"/v1/documents/salaries?format={form}"
-    allowed = await service.client.get(path, headers=service.headers(labels=["hr"]))
+    allowed = await service.call("GET", path, labels=["hr"])
     assert allowed.status_code == 200
-    refused = await service.client.get(path, headers=service.headers(labels=["desk"]))
-    never = await service.client.get("/v1/documents/never", headers=service.headers())
+    refused = await service.call("GET", path, labels=["desk"])
+    never = await service.call("GET", "/v1/documents/never")
     assert (refused.status_code, refused.content) == (404, never.content)
     assert await reads(service) == [("ann", "salaries")]
 
@@ -146,12 +134,12 @@ async def test_links_of_a_text_open_web_pages_and_documents_that_the_reader_may_
     await service.know("new", content, media_type="text/markdown")
     await service.know("salaries", "Secret.", labels=("hr",))
     for labels, opened in (((), ["wait"]), (("hr",), ["wait", "salaries"])):
-        response = await service.client.get("/v1/documents/new", headers=service.headers(labels=labels))
+        response = await service.call("GET", "/v1/documents/new", labels=labels)
         links = response.json()["links"]
         assert [each["document_id"] for each in links if each["document_id"]] == opened
         assert links[-1] == {"start": 6, "end": 7, "document_id": None, "url": "https://d.example"}
     await service.client.delete("/v1/documents/wait", headers=owner(service))
-    response = await service.client.get("/v1/documents/new", headers=service.headers())
+    response = await service.call("GET", "/v1/documents/new")
     assert [each["url"] for each in response.json()["links"]] == ["https://d.example"]
 
 
@@ -180,21 +168,6 @@ async def test_bringing_a_document_is_taken_and_shows_in_status_and_list(service
     assert [document["document_id"] for document in page["documents"]] == ["new"]
     assert page["counts"] == {"received": 1, "live": 1}
     assert await service.tenants["clinic"].knowledge.queue.depth() == 1
-
-
-@pytest.mark.parametrize(("method", "operation"), [("GET", "status"), ("POST", "read-again")])
-async def test_a_store_that_stalls_is_503_before_the_adapters_own_limit(
-    service: RunningService, monkeypatch: pytest.MonkeyPatch, method: str, operation: str
-) -> None:
-    async def stalls(*_: object) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(StoredStates, "get", stalls)
-    within = partial(stores_within, 0.1, stores="The document stores")
-    monkeypatch.setattr("assistant.service.documents._stores_within", within)
-    path = f"/v1/documents/wait/{operation}"
-    response = await service.client.request(method, path, headers=owner(service))
-    assert (response.status_code, response.json()["code"]) == (503, "dependency_unavailable")
 
 
 async def test_a_document_larger_than_a_question_may_be_is_taken(service: RunningService) -> None:
@@ -230,7 +203,7 @@ async def test_a_cited_page_opens_the_original_there(service: RunningService) ->
     with_label = service.headers("bea", labels=["hr"])
     read = await service.client.get("/v1/documents/tariff", params=query, headers=with_label)
     assert read.content == raw
-    hidden = await service.client.get("/v1/documents/tariff", params=query, headers=service.headers("cy"))
+    hidden = await service.call("GET", "/v1/documents/tariff", params=query, agent="cy")
     assert hidden.status_code == 404
     assert await reads(service) == [("ann", "tariff"), ("ann", "tariff"), ("bea", "tariff")]
 
@@ -239,12 +212,12 @@ async def test_a_table_is_sent_with_its_cells_and_its_file_as_an_attachment(serv
     raw = b"Plan,Fee\nBasic,$5\nPlus,$9\n"
     page = convert("fees.csv", raw).to_bytes().decode()
     await service.know("fees", page, media_type=PAGE, original=("fees.csv", raw))
-    body = (await service.client.get("/v1/documents/fees", headers=service.headers())).json()
+    body = (await service.call("GET", "/v1/documents/fees")).json()
     (table,) = body["tables"]
     cells = [[body["text"][start:end] for start, end in row] for row in table["rows"]]
     assert (table["header"], cells) == (["Plan", "Fee"], [["Basic", "$5"], ["Plus", "$9"]])
     query = {"format": "original"}
-    sent = await service.client.get("/v1/documents/fees", params=query, headers=service.headers())
+    sent = await service.call("GET", "/v1/documents/fees", params=query)
     assert (sent.content, sent.headers["content-type"]) == (raw, "application/octet-stream")
     assert sent.headers["content-disposition"].startswith("attachment; ")
 
@@ -254,5 +227,21 @@ async def test_a_document_that_is_sent_cannot_claim_an_original(service: Running
     sent = await service.client.post("/v1/documents", json=NEW | {"original": claim}, headers=owner(service))
     assert sent.status_code == 202
     query = {"format": "original"}
-    read = await service.client.get("/v1/documents/new", params=query, headers=service.headers())
+    read = await service.call("GET", "/v1/documents/new", params=query)
     assert read.text == NEW["content"]
+
+
+async def test_the_typed_client_brings_reads_and_withdraws_documents(service: RunningService) -> None:
+    async with calling(service, roles=["knowledge_owner"]) as owner:
+        status = await owner.bring_document(Document.model_validate(NEW))
+        assert status.state is DocumentState.RECEIVED
+        assert await owner.document_status("new") == status
+        page = await owner.list_documents(state=[DocumentState.LIVE], limit=1)
+        assert [document.document_id for document in page.documents] == ["wait"]
+        assert (await owner.withdraw_document("new")).state is DocumentState.WITHDRAWN
+        (source,) = (await owner.list_sources()).sources
+        assert source.access == "everyone"
+        assert (await owner.read_document_again("wait")).upload_id is None
+        assert (await owner.upload_results(["0" * 32])).uploads == ()
+        withheld = await owner.withhold_document("wait", reason="It is wrong.")
+        assert withheld.state is DocumentState.WITHHELD

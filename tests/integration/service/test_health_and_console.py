@@ -6,16 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from assistant.service import app
-from tests.fakes.running_service import RunningService, Scene, running_service
-from tests.fakes.tokens import ISSUER
-
-
-async def test_alive_needs_no_token(service: RunningService) -> None:
-    response = await service.client.get("/healthz")
-    assert (response.status_code, response.json()) == (200, {"alive": True})
+from tests.stage.running_service import RunningService, Scene, running_service
+from tests.stage.tokens import ISSUER
 
 
 async def test_ready_names_every_check(service: RunningService) -> None:
@@ -132,20 +128,75 @@ async def test_an_unchanged_file_is_not_sent_again(console: RunningService) -> N
     assert again.status_code == 304
 
 
-@pytest.mark.parametrize(
-    "path", ["/.secret.js", "/notes.md", "/../outside.js", "/..%2foutside.js", "/%2e%2e/outside.js", "/x.js"]
-)
-async def test_nothing_else_is_served(console: RunningService, path: str) -> None:
-    response = await console.client.get(path)
-    assert response.status_code == 404
-
-
-@pytest.mark.parametrize("length", [251, 5000])
-async def test_a_name_of_any_length_is_looked_for_in_a_list(console: RunningService, length: int) -> None:
-    response = await console.client.get(f"/{'a' * length}.html")
-    assert response.status_code == 404
+async def test_nothing_else_is_served(console: RunningService) -> None:
+    outside = (
+        "/.secret.js",
+        "/notes.md",
+        "/../outside.js",
+        "/..%2foutside.js",
+        "/%2e%2e/outside.js",
+        "/x.js",
+    )
+    for path in (*outside, *(f"/{'a' * length}.html" for length in (251, 5000))):
+        assert (await console.client.get(path)).status_code == 404, path[:40]
 
 
 async def test_many_who_ask_for_readiness_share_a_round(service: RunningService) -> None:
     answers = await asyncio.gather(*(service.operated("/readyz") for _ in range(20)))
     assert len({answer.json()["checked_at"] for answer in answers}) <= 2
+
+
+CARE = "https://care.example.org"
+OTHER = "https://care.example.org.evil.example"
+ASKING = {
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "authorization,content-type",
+}
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[RunningService]:
+    scene = Scene(frame_ancestors=(CARE,), cors_origins=(CARE,))
+    async with running_service(tmp_path, scene) as service:
+        yield service
+
+
+async def preflight(service: RunningService, origin: str) -> httpx.Response:
+    return await service.client.options("/v1/answers", headers={"origin": origin, **ASKING})
+
+
+def framing(response: httpx.Response) -> str:
+    policy = response.headers["content-security-policy"]
+    return next(part for part in policy.split("; ") if part.startswith("frame-ancestors"))
+
+
+async def test_a_named_page_may_frame_the_console_and_ask_and_no_other(opened: RunningService) -> None:
+    response = await opened.client.get("/")
+    assert framing(response) == f"frame-ancestors {CARE}"
+    assert "x-frame-options" not in response.headers
+    allowed = await preflight(opened, CARE)
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == CARE
+    assert "access-control-allow-credentials" not in allowed.headers
+    for origin in (OTHER, "null", "http://care.example.org", f"{CARE}:8443"):
+        refused = await preflight(opened, origin)
+        assert refused.status_code == 400, origin
+        assert "access-control-allow-origin" not in refused.headers
+
+
+async def test_its_script_may_read_a_stream(opened: RunningService) -> None:
+    await opened.know("wait", "The wait is two days.")
+    headers = {**opened.headers(accept="text/event-stream"), "origin": CARE}
+    streamed = await opened.client.post(
+        "/v1/answers", json={"question": "How long is the wait?"}, headers=headers
+    )
+    assert (streamed.status_code, streamed.headers["access-control-allow-origin"]) == (200, CARE)
+    assert "event: done" in streamed.text
+
+
+async def test_without_the_setting_nobody_may_frame_the_console_or_ask(service: RunningService) -> None:
+    response = await service.client.get("/")
+    assert (framing(response), response.headers["x-frame-options"]) == ("frame-ancestors 'none'", "DENY")
+    assert (await preflight(service, CARE)).status_code == 405
+    asked = await service.client.get("/healthz", headers={"origin": CARE})
+    assert "access-control-allow-origin" not in asked.headers

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.running_service import RunningService, Scene, running_service
-from tests.fakes.stored_items import stored_bodies
 from tests.integration.service.callers import SOURCES, owner
+from tests.stage.running_service import RunningService, Scene, running_service
+from tests.stage.tenant_stores import stored_bodies
 
 NEW = {"document_id": "new", "title": "New", "content": "# New\n\nText.", "media_type": "text/markdown"}
 
@@ -102,7 +102,7 @@ async def test_a_list_shows_the_caller_s_sources_only(service: RunningService) -
 
 async def reads(service: RunningService, document_id: str, *labels: str) -> int:
     path = f"/v1/documents/{document_id}"
-    return (await service.client.get(path, headers=service.headers(labels=labels))).status_code
+    return (await service.call("GET", path, labels=labels)).status_code
 
 
 async def test_who_does_not_hold_a_document_s_labels_makes_it_readable_to_nobody_else(
@@ -204,7 +204,7 @@ async def test_an_owner_withholds_a_document_and_says_why(service: RunningServic
     assert (withheld.status_code, withheld.json()["state"]) == (202, "withheld")
     assert withheld.json()["failure_reason"] == "wrong dose"
     assert await reads(service, "wait") == 404
-    agents = await service.client.post(path, json={"reason": "x"}, headers=service.headers())
+    agents = await service.call("POST", path, json={"reason": "x"})
     assert agents.status_code == 403
 
 

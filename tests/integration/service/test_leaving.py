@@ -15,17 +15,15 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.service.streams import StreamLimits
 from assistant.tenant.deployed_names import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS
-from tests.fakes.running_service import (
+from tests.stage.running_service import (
     TWO_SENTENCES,
     RunningService,
-    Scene,
     events_of,
     eventually,
-    running_service,
+    service_of_two,
 )
-from tests.fakes.stored_items import stored_bodies
+from tests.stage.tenant_stores import stored_bodies
 
 STREAM = "text/event-stream"
 ENDPOINT_CLOSES_WITHIN_S = 8.0
@@ -88,6 +86,21 @@ async def test_leaving_before_the_embedding_closes_that_call(service: RunningSer
         await asyncio.wait_for(call.left.wait(), VECTORS_CLOSE_WITHIN_S)
 
 
+async def test_questions_of_one_tenant_hold_nothing_up_for_another(tmp_path: Path) -> None:
+    """Two are prepared at a time; a third waits for its turn, and its reader may leave meanwhile."""
+    async with service_of_two(tmp_path) as service, asyncio.TaskGroup() as asking:
+        service.sagemaker.embedding_fault = "silent"
+        first = [asking.create_task(service.ask(agent=agent)) for agent in ("ann", "bob")]
+        await service.sagemaker.embedding(2)
+        third = asking.create_task(service.ask(agent="cy"))
+        service.sagemaker.embedding_fault = "none"
+        assert (await service.ask(tenant="pharmacy")).status_code == 200
+        assert {call.endpoint for call in service.sagemaker.embeddings[2:]} == {"pharmacy-embedding"}
+        for task in first:
+            task.cancel()
+        assert (await third).status_code == 200
+
+
 @pytest.mark.parametrize("accept", [STREAM, "application/json"])
 async def test_leaving_before_the_first_byte_closes_the_generation(
     service: RunningService, accept: str
@@ -108,17 +121,6 @@ async def test_leaving_in_mid_stream_closes_the_generation(service: RunningServi
             await reader.readuntil(b"event: token")
         await leaves(writer)
         await asyncio.wait_for(call.left.wait(), ENDPOINT_CLOSES_WITHIN_S)
-
-
-async def test_leaving_a_whole_answer_is_no_failure_of_the_service(service: RunningService) -> None:
-    service.sagemaker.stall_after = 2
-    with capture_logs() as logged:
-        async with asking(service, accept="application/json") as (_, writer):
-            await service.sagemaker.generation()
-            await leaves(writer)
-        await service.idle()
-        await eventually(lambda: _ended(logged))
-    assert [line["event"] for line in logged if line["log_level"] == "error"] == []
 
 
 async def test_the_line_of_an_ended_answer_says_how_it_ended_and_when_it_began(
@@ -167,7 +169,7 @@ async def test_cancelling_ends_the_stream_and_the_generation_at_once(service: Ru
         answer_id = await started(reader)
         call = await service.sagemaker.generation()
         await reader.readuntil(b"event: token")
-        response = await service.client.delete(f"/v1/answers/{answer_id}", headers=service.headers())
+        response = await service.call("DELETE", f"/v1/answers/{answer_id}")
         assert response.status_code == 204
         await asyncio.wait_for(call.left.wait(), ENDPOINT_CLOSES_WITHIN_S)
         rest = await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 20)
@@ -182,7 +184,7 @@ async def test_nobody_else_cancels_a_running_answer(service: RunningService) -> 
     async with asking(service) as (reader, _):
         answer_id = await started(reader)
         call = await service.sagemaker.generation()
-        never = await service.client.delete("/v1/answers/never", headers=service.headers("bob"))
+        never = await service.call("DELETE", "/v1/answers/never", agent="bob")
         for headers in (service.headers("bob"), service.headers(tenant="pharmacy")):
             response = await service.client.delete(f"/v1/answers/{answer_id}", headers=headers)
             assert (response.status_code, response.content) == (404, never.content)
@@ -226,38 +228,3 @@ def _unchunked(raw: bytes) -> bytes:
         parts.append(rest[:length])
         body = rest[length + 2 :]
     return b"".join(parts)
-
-
-async def counts_a_stalled_reader(service: RunningService) -> bool:
-    figures = (await service.operated("/metrics")).text
-    return "assistant_stalled_readers_total 1.0" in figures
-
-
-async def test_a_reader_that_takes_nothing_loses_the_connection_not_the_record(tmp_path: Path) -> None:
-    limits = StreamLimits(stall_s=0.3)
-    async with running_service(tmp_path, Scene(limits=limits)) as service:
-        await service.know("wait", LONG_DOCUMENT)
-        service.sagemaker.texts = LONG_ANSWER
-        async with asking(service, is_slow=True) as (reader, _):
-            await eventually_recorded(service)
-            records = await _all_records(service)
-            assert records[0]["outcome"] == "done"
-            assert records[0]["text"] == "".join(LONG_ANSWER).strip()
-            await eventually(lambda: counts_a_stalled_reader(service))
-            text = await asyncio.wait_for(reader.read(), 60)  # what was under way, then the end
-            assert b"event: done" not in text
-
-
-async def test_after_many_ends_no_connection_to_the_endpoint_is_left(service: RunningService) -> None:
-    """Leaving, cancelling and breaking in turn."""
-    service.sagemaker.stall_after = 2
-    for _ in range(3):
-        async with asking(service) as (reader, writer):
-            await reader.readuntil(b"event: token")
-            await leaves(writer)
-        async with asking(service) as (reader, _):
-            answer_id = await started(reader)
-            await service.client.delete(f"/v1/answers/{answer_id}", headers=service.headers())
-            await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 20)
-    await service.idle()
-    assert all(call.left.is_set() for call in service.sagemaker.generations)

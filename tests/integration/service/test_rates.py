@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from assistant.domain.identity import Role
 from assistant.service.app import build_routes, openapi_document
-from tests.fakes.running_service import RunningService, Scene, running_service
+from tests.stage.running_service import RunningService, Scene, running_service
 
 OPEN = {("get", "/healthz"), ("get", "/openapi.json"), ("post", "/v1/panel/sessions")}
 """Without a caller: they write nothing, and read no store. A code of a panel names its caller."""
@@ -35,10 +35,10 @@ ROUTES = sorted(set(routed()) - OPEN)
 WRITES = [(method, path) for method, path in ROUTES if method not in ("get", "head")]
 
 
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
-    """Each agent may send one question, one write and one read a minute."""
-    async with running_service(tmp_path, Scene(per_minute=1)) as service:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningService]:
+    """Each agent may send one question, one write and one read a minute. Each route has agents of its own."""
+    async with running_service(tmp_path_factory.mktemp("rates"), Scene(per_minute=1)) as service:
         await service.know("wait", "The wait is two days.")
         yield service
 
@@ -49,14 +49,16 @@ def test_the_walk_sees_the_routes_beside_the_router_and_those_without_a_descript
     assert len(WRITES) >= 20
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("method", "path"), ROUTES, ids=lambda part: part.strip("/"))
 async def test_a_route_refuses_an_agent_who_is_over_the_rate(
     service: RunningService, method: str, path: str
 ) -> None:
-    headers = service.headers("ann", roles=[role.value for role in Role], accept="application/json")
+    agent, everything = f"ann {method} {path}", [role.value for role in Role]
+    headers = service.headers(agent, roles=everything, accept="application/json")
     body: dict[str, Any] = {}
     if path == LINKED:
-        asked = await service.answered(agent="ann")
+        asked = await service.answered(agent=agent)
         body = {"token": asked["sources"][0]["document_url"].partition("#")[2]}
         headers = {}
 
@@ -74,6 +76,6 @@ async def test_a_route_refuses_an_agent_who_is_over_the_rate(
         assert refusal["code"] == "overloaded"
         assert "the most of one agent" in refusal.get("detail", refusal.get("message"))
     if path != LINKED:
-        other = service.headers("bob", roles=[role.value for role in Role])
+        other = service.headers(f"bob {method} {path}", roles=everything)
         response = await service.client.request(method, path, headers=other, json=body)
         assert response.status_code != 429

@@ -6,21 +6,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
+from itertools import product
 from typing import Any
 
 import httpx
 import pytest
 
 from assistant.service.running import POLL_S
-from tests.fakes.processes import RunningProcess, process
-from tests.fakes.running_service import (
-    NO_TENANTS,
+from tests.stage.running_service import (
     TWO_SENTENCES,
     RunningService,
     Scene,
     events_of,
-    running_service,
     service_on,
 )
 
@@ -121,18 +118,6 @@ async def test_on_another_task_a_reader_waits_and_gets_the_whole_answer_from_its
     assert (await other.client.get(sources[1]["sources"][0]["document_url"])).status_code == 200
 
 
-@pytest.mark.parametrize("window_s", [0, 15])
-@pytest.mark.parametrize("where", ["same", "other"])
-async def test_an_answer_can_be_read_again_after_its_end(
-    service: RunningService, other: RunningService, where: str, window_s: int
-) -> None:
-    async with asking(service, resume_window_s=window_s) as response:
-        first = events_of((await response.aread()).decode())
-    again = await come_back(service if where == "same" else other, first[0][1]["answer_id"])
-    events = events_of(again.text)
-    assert (text_of(events), events[-1][0]) == (text_of(first), "done")
-
-
 async def test_an_answer_goes_on_for_its_window_and_then_ends(
     service: RunningService, other: RunningService
 ) -> None:
@@ -165,23 +150,16 @@ async def test_a_reader_who_is_back_keeps_the_answer_alive_beyond_the_window(ser
     assert events[: len(seen)] == seen
 
 
-async def test_without_a_window_leaving_ends_the_answer(
-    service: RunningService, other: RunningService
-) -> None:
-    service.sagemaker.stall_after = 2
-    answer_id, _ = await cut_in_mid_answer(service, window_s=0)
-    await service.idle()
-    for task in (service, other):
-        [(name, problem)] = events_of((await come_back(task, answer_id)).text)
-        assert (name, problem["code"], problem["retryable"]) == ("error", "interrupted", True)
+OTHERS: list[dict[str, Any]] = [
+    {"agent": "bob"},
+    {"tenant": "pharmacy"},
+    {"roles": ("agent", "auditor"), "agent": "eve"},
+]
 
 
-@pytest.mark.parametrize(
-    "who", [{"agent": "bob"}, {"tenant": "pharmacy"}, {"roles": ("agent", "auditor"), "agent": "eve"}]
-)
 @pytest.mark.parametrize("running", [True, False])
 async def test_nobody_else_comes_back_to_an_answer(
-    service: RunningService, other: RunningService, who: dict[str, Any], running: bool
+    service: RunningService, other: RunningService, running: bool
 ) -> None:
     go_on = service.sagemaker.hold_after(2)
     answer_id, _ = await cut_in_mid_answer(service)
@@ -189,7 +167,7 @@ async def test_nobody_else_comes_back_to_an_answer(
         go_on.set()
         await service.idle()
     own = asyncio.create_task(come_back(other, answer_id))  # the owner can, meanwhile
-    for task in (service, other):
+    for task, who in product((service, other), OTHERS):
         never = await come_back(task, "never", **who)
         refused = await come_back(task, answer_id, after=1, **who)
         assert (refused.status_code, refused.content) == (404, never.content)
@@ -197,14 +175,12 @@ async def test_nobody_else_comes_back_to_an_answer(
     assert text_of(events_of((await own).text)).strip() == WRITTEN
 
 
-@pytest.mark.parametrize("event_id", ["x:1", "{id}", "{id}:", "{id}:-1", "{id}:1a", "{id}:9999999999"])
-async def test_an_event_id_that_is_not_of_this_answer_is_refused(
-    service: RunningService, event_id: str
-) -> None:
+async def test_an_event_id_that_is_not_of_this_answer_is_refused(service: RunningService) -> None:
     answer_id = (await service.answered(body=WINDOW))["answer_id"]
-    headers = service.headers() | {"last-event-id": event_id.format(id=answer_id)}
-    response = await service.client.get(f"/v1/answers/{answer_id}/events", headers=headers)
-    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    for event_id in ("x:1", "{id}", "{id}:", "{id}:-1", "{id}:1a", "{id}:9999999999"):
+        headers = service.headers() | {"last-event-id": event_id.format(id=answer_id)}
+        response = await service.client.get(f"/v1/answers/{answer_id}/events", headers=headers)
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_request"), event_id
 
 
 @pytest.mark.parametrize("where", ["same", "other"])
@@ -224,8 +200,7 @@ async def test_a_reader_who_is_back_is_told_so_before_anything_else_comes(
 # --- the same request again ---
 
 
-@pytest.mark.parametrize("accept", [STREAM, "application/json"])
-@pytest.mark.parametrize("where", ["same", "other"])
+@pytest.mark.parametrize(("where", "accept"), [("same", STREAM), ("other", "application/json")])
 async def test_a_repeat_under_a_key_joins_the_first_answer(
     service: RunningService, other: RunningService, where: str, accept: str
 ) -> None:
@@ -248,52 +223,3 @@ async def test_a_repeat_under_a_key_joins_the_first_answer(
         assert repeated.json()["answer_id"] == answer_id
         assert repeated.json()["text"].strip() == WRITTEN
     assert len(service.sagemaker.generations) == 1
-
-
-async def test_a_key_whose_answer_never_began_may_be_used_again(service: RunningService) -> None:
-    headers = service.headers() | {"idempotency-key": "k-1"}
-    question = {"question": "How long is the wait?"}
-    service.sagemaker.embedding_fault = "error"
-    failed = await service.client.post("/v1/answers", json=question, headers=headers)
-    assert failed.status_code == 503
-    service.sagemaker.embedding_fault = "none"
-    again = await service.client.post("/v1/answers", json=question, headers=headers)
-    assert again.status_code == 200
-
-
-# --- the death of the task ---
-
-
-@pytest.fixture
-async def brief(tmp_path: Path) -> AsyncIterator[RunningService]:
-    """A task whose answers have a short deadline."""
-    async with running_service(tmp_path, Scene(answer_deadline_s=6.0)) as service:
-        await service.know("wait", "The wait is two days.")
-        service.sagemaker.texts = TWO_SENTENCES
-        yield service
-
-
-@pytest.fixture
-async def doomed(brief: RunningService) -> AsyncIterator[tuple[RunningProcess, RunningService]]:
-    """A task of its own process on the same stores."""
-    assert brief.settings is not None
-    environment = brief.settings.model_copy(update={"port": 0}).environment()
-    async with (
-        process("service", environment) as running,
-        httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=20) as client,
-    ):
-        yield running, RunningService(running.url, brief.sagemaker, NO_TENANTS, brief.state_dir, client)
-
-
-async def test_told_to_stop_a_task_ends_an_answer_that_nobody_reads_just_now(
-    brief: RunningService, doomed: tuple[RunningProcess, RunningService]
-) -> None:
-    running, dying = doomed
-    go_on = brief.sagemaker.hold_after(2)
-    answer_id, seen = await cut_in_mid_answer(dying)
-    running.child.terminate()
-    coming = asyncio.create_task(come_back(brief, answer_id, after=len(seen)))
-    go_on.set()
-    events = events_of((await coming).text)
-    assert (text_of(events).strip(), events[-1][0]) == (WRITTEN, "done")
-    assert (await running.ended())[0] == 0

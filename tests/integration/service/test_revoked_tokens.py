@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import orjson
 
-from tests.fakes.running_service import RunningService, Scene, running_service, service_on
+from tests.stage.running_service import RunningService, Scene, running_service, service_on
 
 SENT = {"send_id": "s1", "text": "Two days."}
 

@@ -12,10 +12,10 @@ from assistant.documents.receive import AddDocuments
 from assistant.documents.uploads import MOST_TRIES, ReceiveUpload, ReceivingLoop
 from assistant.domain.errors import DependencyError
 from assistant.stores.uploads import PART_BYTES
-from tests.fakes.running_service import RunningService, Scene, eventually, running_service
-from tests.fakes.sagemaker_socket import DIMENSIONS
-from tests.fakes.tenant_stores import TenantStores
 from tests.integration.service.callers import SOURCES, owner
+from tests.stage.running_service import RunningService, Scene, eventually, running_service
+from tests.stage.sagemaker_runtime import DIMENSIONS
+from tests.stage.tenant_stores import TenantStores
 
 PAGE = b"# Refunds\n\nA refund takes three days.\n"
 
@@ -75,21 +75,6 @@ async def status(service: RunningService, document_id: str, who: dict[str, str])
     return response.status_code, response.json()
 
 
-async def test_a_file_becomes_a_document_by_its_path(service: RunningService) -> None:
-    who = owner(service, "wim", "hr")
-    result = await upload(service, "pay/refunds.md", PAGE, who, knowledge_source="wiki")
-    assert (result["added"], result["document_ids"]) == (1, ["wiki:pay-refunds"])
-    code, found = await status(service, "wiki:pay-refunds", who)
-    assert (code, found["title"], found["labels"]) == (200, "Refunds", ["hr"])
-
-
-async def test_a_file_of_several_parts_is_stored_as_it_was_sent(service: RunningService) -> None:
-    content = bytes(range(256)) * (2 * PART_BYTES // 256) + b"the rest"
-    assert (await send(service, "many.jsonl", content, owner(service))).status_code == 202
-    stored = next((service.state_dir / "tenants/clinic/uploads").glob("*/*/content"))
-    assert stored.read_bytes() == content
-
-
 async def test_of_a_cut_upload_nothing_is_kept(service: RunningService) -> None:
     folder = service.state_dir / "tenants/clinic/uploads"
 
@@ -123,13 +108,13 @@ ODD_NAMES = (
 )
 
 
-@pytest.mark.parametrize("path", ODD_NAMES, ids=range(len(ODD_NAMES)))
-async def test_an_upload_ends_with_a_result_whatever_its_name(service: RunningService, path: str) -> None:
-    content = b'{"id": "n", "title": "T", "text": "Two days."}\n' if path.endswith("l") else PAGE
-    result = await upload(service, path, content, owner(service))
-    assert (result["added"], result["refusals"]) == (1, []) or result["refusals"][0]["reason"]
-    if "g" * 500 not in path:
-        assert result["added"] == 1
+async def test_an_upload_ends_with_a_result_whatever_its_name(service: RunningService) -> None:
+    for path in ODD_NAMES:
+        content = b'{"id": "n", "title": "T", "text": "Two days."}\n' if path.endswith("l") else PAGE
+        result = await upload(service, path, content, owner(service))
+        assert (result["added"], result["refusals"]) == (1, []) or result["refusals"][0]["reason"], path
+        if "g" * 500 not in path:
+            assert result["added"] == 1, path
 
 
 async def test_an_upload_that_can_never_be_read_gets_a_result_that_says_so(
@@ -154,26 +139,6 @@ async def test_an_upload_that_can_never_be_read_gets_a_result_that_says_so(
     assert result is not None
     assert result["refused"] == 1
     assert "could not be read in 5 tries. Send it again" in result["refusals"][0]["reason"]
-
-
-async def test_uploads_that_an_earlier_release_left_stop_nothing(service: RunningService) -> None:
-    """A half of a file without the mark that it is complete, and a whole one that waits to be read."""
-    who = owner(service)
-    whole, half = [await send(service, f"{name}.md", PAGE, who) for name in ("whole", "half")]
-    folder = service.state_dir / "tenants/clinic/uploads"
-    next(folder.glob(f"*/{half.json()['upload_id']}/complete")).unlink()
-    stores = stores_of(service)
-    waiting = await stores.received_uploads.receive(limit=9, wait_s=0, visibility_timeout_s=0)
-    await stores.received_uploads.delete_many(
-        [one.receipt for one in waiting if half.json()["upload_id"] in one.document_id]
-    )
-    await stores.close()
-    await read(service)
-    result = await result_of(service, whole, who)
-    assert result is not None
-    assert result["added"] == 1
-    assert await result_of(service, half, who) is None
-    assert (await upload(service, "later.md", PAGE, who))["added"] == 1
 
 
 async def test_a_refusal_is_told(service: RunningService) -> None:
@@ -216,6 +181,8 @@ async def test_a_document_is_replaced_and_an_older_content_restored(service: Run
     who = owner(service, "wim", "hr")
     await upload(service, "pay/refunds.md", PAGE, who, knowledge_source="wiki")
     newer = b"---\nreview_after: 2027-01-31\n---\n# Refunds\n\nA refund takes nine days.\n"
+    code, found = await status(service, "wiki:pay-refunds", who)
+    assert (code, found["title"], found["labels"]) == (200, "Refunds", ["hr"])
     result = await upload(service, "pay/renamed.txt.md", newer, who, replaces="wiki:pay-refunds")
     assert (result["changed"], result["document_ids"]) == (1, ["wiki:pay-refunds"])
     place = "/v1/documents/wiki:pay-refunds"
@@ -256,7 +223,3 @@ async def test_the_sources_that_a_person_may_write_are_told(service: RunningServ
     ]
     told = await service.client.get("/v1/knowledge-sources", headers=owner(service))
     assert [source["name"] for source in told.json()["sources"]] == ["handbook"]
-
-
-async def read_again(service: RunningService, document_id: str, who: dict[str, str]) -> Any:
-    return await service.client.post(f"/v1/documents/{document_id}/read-again", headers=who)

@@ -11,15 +11,7 @@ import pytest
 
 from assistant.service import __main__ as service_main
 from assistant.text.caches import forget_texts, remembered
-from tests.fakes.running_service import (
-    RunningService,
-    Scene,
-    events_of,
-    eventually,
-    running_service,
-    service_on,
-)
-from tests.integration.service.withdrawal import (
+from tests.integration.service.callers import (
     LEAFLET,
     MARKER,
     QUESTION,
@@ -28,6 +20,14 @@ from tests.integration.service.withdrawal import (
     asked,
     come_back,
     read,
+)
+from tests.stage.running_service import (
+    RunningService,
+    Scene,
+    events_of,
+    eventually,
+    running_service,
+    service_on,
 )
 
 
@@ -167,7 +167,7 @@ async def test_nothing_of_a_withdrawn_document_is_left_on_disk_but_what_was_sent
     answer_id, _ = await asked(service)
     await service.answered(question=QUESTION)
     chat = {"model": "default", "messages": [{"role": "user", "content": QUESTION}]}
-    answered = await service.client.post("/v1/chat/completions", json=chat, headers=service.headers())
+    answered = await service.call("POST", "/v1/chat/completions", json=chat)
     assert MARKER in answered.text
     await service.send_anyway(answer_id, SENT)
     await service.idle()

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.faulty_proxy import Fault, Kind, Request
-from tests.fakes.running_service import eventually
-from tests.faults.asking import Answered, asked, warmed_up
-from tests.faults.scene import TENANT, FaultScene, ServiceProcess, fault_scene
+from tests.faults.scene import TENANT, Answered, FaultScene, ServiceProcess, asked, fault_scene, warmed_up
+from tests.stage.faulty_proxy import Fault, Kind, Request
+from tests.stage.running_service import eventually
 
 QUESTION = "How long is the wait at the counter?"
 NOT_HELD = {None, "record"}

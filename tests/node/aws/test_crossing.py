@@ -12,8 +12,7 @@ import pytest_asyncio
 
 from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
-from tests.fakes.aws_service import AwsService, aws_service
-from tests.fakes.aws_tenants import AwsTenants
+from tests.stage.aws_tenants import AwsService, AwsTenants, aws_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ANN = {"agent": "ann"}
@@ -103,13 +102,13 @@ async def objects(aws: AwsTenants, tenant: str) -> list[bytes]:
 async def test_the_same_document_id_is_two_documents(service: AwsService) -> None:
     await service.know("leaflet", "The clinic's leaflet.")
     await service.know("leaflet", "The pharmacy's leaflet.", tenant="pharmacy")
-    withdrawn = await service.client.delete(
-        "/v1/documents/leaflet", headers=service.headers(tenant="pharmacy", roles=["knowledge_owner"])
+    withdrawn = await service.call(
+        "DELETE", "/v1/documents/leaflet", tenant="pharmacy", roles=["knowledge_owner"]
     )
     assert withdrawn.is_success
-    read = await service.client.get("/v1/documents/leaflet", headers=service.headers())
+    read = await service.call("GET", "/v1/documents/leaflet")
     assert read.json()["text"] == "The clinic's leaflet."
-    gone = await service.client.get("/v1/documents/leaflet", headers=service.headers(tenant="pharmacy"))
+    gone = await service.call("GET", "/v1/documents/leaflet", tenant="pharmacy")
     assert gone.status_code == 404
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from assistant.process.settings import ServiceSettings, StoreSettings, WorkerSettings
-from tests.fakes.processes import start
-from tests.fakes.running_service import Scene, service_settings
+from tests.stage.processes import start
+from tests.stage.running_service import Scene, service_settings
 
 NOWHERE = "http://127.0.0.1:9"
 """Nothing is asked of any store before the first request."""

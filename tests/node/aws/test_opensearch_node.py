@@ -29,7 +29,7 @@ from assistant.stores.index.opensearch_schema import (
 from assistant.stores.index.opensearch_search import OpenSearchPassageSearch, search_body
 from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from tests.contracts.samples import EAST, NORTH, UP, between, documents_of, indexed, passage, query, soon
-from tests.fakes.opensearch_index import delete_index
+from tests.stage.opensearch_node import delete_index
 
 SCHEMA = PassageSchema(model=IndexModel("model-of-four", 4))
 

@@ -40,10 +40,10 @@ from assistant.process.settings import ServiceSettings, StoreSettings, WorkerSet
 from assistant.service.opened import open_ingestion, open_tenants
 from assistant.service.served import Reindexing, ServedTenants, open_reindexing
 from assistant.stores.index.opensearch_client import open_opensearch
-from tests.fakes.opensearch_index import delete_index
-from tests.fakes.scripted_http import Exchange, scripted_http
-from tests.fakes.tenant_stores import TenantStores
-from tests.unit.documents.knowledge import DIMENSIONS, HANDBOOK, OLGA, QUICK, document, model_tokenizer, until
+from tests.stage.opensearch_node import delete_index
+from tests.stage.servers import Exchange, scripted_http
+from tests.stage.tenant_stores import TenantStores
+from tests.unit.documents.scene import DIMENSIONS, HANDBOOK, OLGA, QUICK, document, model_tokenizer, until
 
 DOCUMENTS = int(os.environ.get("DOCUMENTS", "60"))
 SECONDS = float(os.environ.get("SECONDS", "0.5"))

@@ -26,12 +26,11 @@ from assistant.stores.events import StoredErasureKeys
 from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from assistant.stores.sqs_queue import SqsIngestionQueue
 from assistant.tenant.deployed_names import EVENTS, STATES, TABLES
-from tests.emulated_aws import documents_in
-from tests.fakes.aws_service import AwsService, aws_service
-from tests.fakes.aws_tenants import SCHEMA
-from tests.fakes.running_service import events_of, eventually
-from tests.integration.service.withdrawal import LEAFLET, MARKER, QUESTION, SENT, asked, come_back, read
+from tests.integration.service.callers import LEAFLET, MARKER, QUESTION, SENT, asked, come_back, read
 from tests.options.desk.desk import AT, approved
+from tests.stage.aws_tenants import SCHEMA, AwsService, aws_service
+from tests.stage.emulated_aws import documents_in
+from tests.stage.running_service import events_of, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 STEM = MARKER[:-1]
@@ -148,10 +147,10 @@ async def test_nothing_of_a_withdrawn_document_is_left_but_what_was_sent(service
     assert MARKER.encode() in first
     sent: dict[str, Any] = {"send_id": "s1", "text": SENT}
     path = f"/v1/answers/{answer_id}/sent"
-    refused = await service.client.post(path, json=sent, headers=service.headers())
+    refused = await service.call("POST", path, json=sent)
     sent["confirmed"] = [one["id"] for one in refused.json().get("findings", ())]
-    assert (await service.client.post(path, json=sent, headers=service.headers())).is_success
-    again = await service.client.get(f"/v1/answers/{answer_id}/events", headers=service.headers())
+    assert (await service.call("POST", path, json=sent)).is_success
+    again = await service.call("GET", f"/v1/answers/{answer_id}/events")
     shown = [
         "".join(data["text"] for name, data in events_of(content.decode()) if name == "token")
         for content in (first, again.content)

@@ -17,7 +17,6 @@ from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
 from assistant.domain.audit import AccessEntry
-from assistant.domain.clock import SystemClock
 from assistant.process.aws import open_client
 from assistant.process.settings import AuditSettings
 from assistant.stores.dynamodb_table import DynamoDbTable
@@ -25,11 +24,11 @@ from assistant.stores.records import StoredRecords
 from assistant.tenant import deployed_names
 from assistant.tenant.deployed_names import RECORDS
 from assistant.terminal.account import AwsAccount
-from tests.emulated_aws import create_table
-from tests.fakes.aws_server import REGION
-from tests.fakes.lambda_events import Context
-from tests.fakes.tenant_files import committed_tenant
-from tests.node.lambdas.deployment import entry_of
+from tests.node.lambdas.conftest import entry_of
+from tests.stage.aws_server import REGION
+from tests.stage.emulated_aws import create_table
+from tests.stage.lambda_events import Context
+from tests.stage.tenant_files import committed_tenant
 
 LOCK = {
     "ObjectLockEnabled": "Enabled",
@@ -138,25 +137,6 @@ async def test_a_day_is_closed_once_and_verifies(audit: Audit, capsys: pytest.Ca
     report = json.loads((await audit.verify()).stdout)
     assert (report["days"], report["writers"], report["records"]) == (1, 1, 3)
     assert await audit.faults() == []
-
-
-async def test_a_function_whose_clock_is_ahead_closes_no_day_that_goes_on(
-    audit: Audit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(SystemClock, "now", lambda _: datetime.now(UTC) + timedelta(days=400))
-    await audit.call()
-    versions = await audit.s3.list_object_versions(Bucket=audit.bucket)
-    assert [version["Key"] for version in versions["Versions"]] == [audit.key]
-
-
-async def test_digests_of_days_to_come_stop_no_closing(audit: Audit) -> None:
-    for number in range(2, 41):  # in the first hour of a day the next one may be closed by its clock
-        key = f"audit/{audit.day + timedelta(days=number)}.json"
-        await audit.s3.put_object(Bucket=audit.bucket, Key=key, Body=b"{}")
-    await audit.read("ana")
-    await audit.call()
-    assert await audit.faults() == []
-    assert json.loads((await audit.verify()).stdout)["days"] == 1
 
 
 async def test_the_lock_keeps_a_digest(audit: Audit) -> None:

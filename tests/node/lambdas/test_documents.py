@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from assistant.documents.work import EmbeddingLimits
 from assistant.domain.documents import DocumentState, UploadResult
 from assistant.stores.s3 import S3Blobs
 from assistant.stores.uploads import UPLOAD_BLOBS, StoredUploads
 from assistant.tenant import deployed_names
 from tests.contracts.samples import parts_of, upload
-from tests.fakes.lambda_events import object_created, sqs_event
-from tests.node.lambdas.deployment import Deployment, message
+from tests.node.lambdas.conftest import Deployment, message
+from tests.stage.lambda_events import object_created, sqs_event
 
 PAGE = b"# Refill too soon\n\nA claim with code 79 can be paid from day 24 on.\n"
 FOR_HR = b"---\nlabels: [hr]\n---\n" + PAGE
@@ -193,26 +192,6 @@ async def test_documents_wait_through_a_pause_without_a_failure_or_a_call(
     assert deployment.sagemaker.embeddings == []
     (told,) = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
     assert json.loads(told)[deployed_names.DOCUMENTS_POSTPONED] == [1.0]
-
-
-async def test_documents_wait_for_an_endpoint_that_fails_whatever_their_attempt(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quick = EmbeddingLimits(retry_for_s=0.1, first_pause_s=0.01, longest_pause_s=0.02)
-    monkeypatch.setattr("assistant.documents.work.EmbeddingLimits", lambda: quick)
-    await receive(deployment, "wiki/refill.md", PAGE)
-    await deployment.messages("ids")
-    deployment.sagemaker.embedding_fault = "error"
-
-    answered = await deployment.ingesting()(
-        sqs_event(deployment.named("ids"), [message("wiki-refill")], attempt=4)
-    )
-
-    assert answered == {"batchItemFailures": []}
-    assert await deployment.delayed("ids") == 1
-    status = await deployment.status("wiki-refill")
-    assert status is not None
-    assert status.state == DocumentState.PARSED
 
 
 async def test_an_interrupted_withdrawal_is_resumed_by_the_purge(deployment: Deployment) -> None:

@@ -16,7 +16,6 @@ import pytest
 
 from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.desk import Case, CaseReason, DeskKind
-from assistant.domain.errors import DependencyError
 from assistant.options.desk.events import FeedbackEvent, FeedbackKind
 from assistant.options.desk.feedback_store import FEEDBACK_FILES, TEXTS, StoredFeedback
 from assistant.options.desk.mover import StoredOutbox
@@ -29,10 +28,10 @@ from assistant.stores.records import StoredRecords
 from assistant.stores.s3 import S3Blobs
 from assistant.tenant.deployed_names import DESK, EVENTS, FEEDBACK_SECRET_PURPOSE, RECORDS, STATES
 from tests.contracts import samples
-from tests.emulated_aws import create_documents_bucket, create_table
-from tests.fakes.aws_server import REGION, create_key
-from tests.node.lambdas.deployment import called_once, entry_of
+from tests.node.lambdas.conftest import called_once, entry_of
 from tests.options.desk.moving import unanswered
+from tests.stage.aws_server import REGION, create_key
+from tests.stage.emulated_aws import create_documents_bucket, create_table
 
 TENANT_FILE = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
@@ -119,14 +118,18 @@ async def deployed(aws_server_url: str, tmp_path: Path) -> AsyncIterator[Deploye
         yield Deployed(name, aws_server_url, tmp_path, key_id, records, outbox, feedback, desk)
 
 
-async def test_signals_are_moved_once(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_signals_are_moved_once_and_the_age_of_the_oldest_is_emitted(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     await deployed.records.put_answer(samples.answer())
     await deployed.records.append_verdict("a1", BAD, agent="ana")
     await deployed.records.put_answer(unanswered("a2"))
     move = deployed.function(monkeypatch)
 
     assert await move(SCHEDULED) == {"rows": 2}
+    capsys.readouterr()
     assert await move(SCHEDULED) == {"rows": 0}
+    assert '"OldestSignalAge":[0.0]' in capsys.readouterr().out
 
     (event,) = await deployed.events()
     (text,) = (await deployed.feedback.texts([event.text_id or ""])).values()
@@ -136,34 +139,6 @@ async def test_signals_are_moved_once(deployed: Deployed, monkeypatch: pytest.Mo
     assert [stored.verdict for stored in await deployed.records.list_verdicts()] == [BAD]
     reasons = [Case.model_validate_json(item.body).reason for item in await deployed.desk.list(DeskKind.CASE)]
     assert set(reasons) == {CaseReason.BAD_VERDICT, CaseReason.UNANSWERED}
-
-
-async def test_signals_wait_while_the_bucket_is_away(
-    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await deployed.records.put_answer(samples.answer())
-    await deployed.records.append_verdict("a1", GOOD, agent="ana")
-    with pytest.raises(DependencyError):
-        await deployed.function(monkeypatch, labels_bucket=f"{deployed.name}-gone")(SCHEDULED)
-    assert len(await deployed.outbox.pending()) == 1
-    assert await deployed.function(monkeypatch)(SCHEDULED) == {"rows": 1}
-    assert len(await deployed.events()) == 1
-
-
-async def test_the_age_of_the_oldest_signal_is_emitted(
-    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    await deployed.function(monkeypatch)(SCHEDULED)
-    assert '"OldestSignalAge":[0.0]' in capsys.readouterr().out
-
-
-async def test_an_operator_erases_a_patient_and_gets_a_receipt_without_the_number(
-    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    receipt = await deployed.function(monkeypatch)({"erase_member": "M-4711"})
-    assert receipt["had_key"] is False
-    assert receipt["texts"] == ()
-    assert "4711" not in str(receipt)
 
 
 async def test_under_hipaa_two_people_order_an_erasure(

@@ -18,19 +18,11 @@ from assistant.models.redaction import RedactCapture, SweepQuarantine
 from assistant.process.aws import open_client
 from assistant.process.settings import RedactingSettings
 from assistant.stores.captures import StoredCaptures
-from assistant.tenant import deployed_names
-from tests.emulated_aws import create_documents_bucket
-from tests.fakes.aws_server import REGION
-from tests.fakes.lambda_events import object_created, sqs_event
-from tests.node.lambdas.deployment import called_once, entry_of
-
-KEY = "clinic-llm/primary/2026/11/20/12/calls.jsonl"
-RAW = json.dumps(
-    {
-        "captureData": {"endpointInput": {"data": '{"model": "m"}', "encoding": "JSON"}},
-        "eventMetadata": {"eventId": "e1", "customAttributes": ["Mrs Doe"]},
-    }
-).encode()
+from tests.breaking.restored_site import KEY
+from tests.node.lambdas.conftest import RAW, called_once, entry_of
+from tests.stage.aws_server import REGION
+from tests.stage.emulated_aws import create_documents_bucket
+from tests.stage.lambda_events import object_created, sqs_event
 
 
 class LaterCaptures(StoredCaptures):
@@ -135,24 +127,6 @@ async def test_an_event_that_comes_twice_keeps_the_clean_copy(
     assert json.loads(await buckets.clean_copy())["event_id"] == "e1"
 
 
-async def test_versions_under_a_delete_marker_are_deleted(buckets: Buckets) -> None:
-    await buckets.put()
-    await buckets.s3.delete_object(Bucket=buckets.quarantine, Key=KEY)
-
-    await RedactCapture(buckets.store(), passages_percent=0)(KEY)
-
-    assert await buckets.raw_versions() == []
-
-
-async def test_an_object_whose_name_begins_alike_stays(buckets: Buckets) -> None:
-    await buckets.put()
-    await buckets.put(f"{KEY}.other")
-
-    await RedactCapture(buckets.store(), passages_percent=0)(KEY)
-
-    assert await buckets.raw_versions() == [f"{KEY}.other"]
-
-
 async def test_a_failed_copy_leaves_the_raw_object_and_its_message(
     buckets: Buckets, aws_server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,12 +170,3 @@ async def test_the_sweep_reports_the_age_of_an_object_that_failed_and_goes_on(
 
     assert await sweep(buckets.store(LaterCaptures))() >= 1800
     assert await buckets.raw_versions() == ["a/stuck.jsonl"]
-
-
-async def test_the_age_of_the_oldest_raw_object_is_emitted(
-    buckets: Buckets, aws_server_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    await function("sweep_quarantine", buckets, aws_server_url, monkeypatch)({})
-
-    (told,) = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
-    assert json.loads(told)[deployed_names.OLDEST_RAW_CAPTURE_AGE] == [0.0]

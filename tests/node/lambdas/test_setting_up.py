@@ -20,12 +20,11 @@ from assistant.tenant.deployed_names import (
     SEARCH_ACCESS_RESOURCE,
     SEARCH_SCHEMA_RESOURCE,
 )
-from tests.fakes.aws_server import REGION, create_key
-from tests.fakes.lambda_events import Context, custom_resource
-from tests.fakes.opensearch_domain import search_domain
-from tests.fakes.opensearch_index import delete_index
-from tests.fakes.scripted_http import Exchange, ScriptedServer, scripted_http
-from tests.node.lambdas.deployment import MODEL, Deployment
+from tests.node.lambdas.conftest import MODEL, Deployment
+from tests.stage.aws_server import REGION, create_key
+from tests.stage.lambda_events import Context, custom_resource
+from tests.stage.opensearch_node import delete_index, search_domain
+from tests.stage.servers import Exchange, ScriptedServer, scripted_http
 
 
 @dataclass

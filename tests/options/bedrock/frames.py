@@ -1,7 +1,9 @@
-"""Frames of ConverseStream as Bedrock documents them, held against botocore's description of the service."""
+"""Frames of ConverseStream as Bedrock documents them, held against botocore's description of the service; and
+a writer for whole answers."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,7 +14,8 @@ from botocore.model import OperationModel, ServiceModel
 from botocore.parsers import create_parser
 from botocore.validate import ParamValidator
 
-from tests.fakes.sagemaker_gateway import encode_message
+from tests.stage.sagemaker_runtime import encode_message
+from tests.stage.servers import Exchange, Script
 
 MODEL = "us.anthropic.claude-sonnet-4-20250514-v1:0"
 
@@ -76,3 +79,30 @@ def read_by_botocore(stream: bytes) -> Iterator[Mapping[str, Any]]:
     buffer.add_data(stream)
     for message in buffer:
         yield parser.parse(message.to_response_dict(), STREAM)
+
+
+ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"
+"""By which AWS's SDKs, and ours, call another address."""
+
+
+def copies_a_line(holding: str) -> Script:
+    """Answer each prompt with its first sentence that holds the text."""
+
+    async def script(exchange: Exchange) -> None:
+        prompt = orjson.loads(exchange.body)["messages"][-1]["content"][-1]["text"]
+        number, line = next(
+            found
+            for found in re.findall(r"^\[(\d+\.\d+)\] (.+)$", prompt, re.MULTILINE)
+            if holding in found[1]
+        )
+        sentence = re.split(r"(?<=\.) ", line)[0].removesuffix(".")
+        await exchange.respond_in_chunks(
+            START,
+            text(sentence),
+            text(f" [{number}]."),
+            BLOCK_END + stop("end_turn") + USAGE,
+            Content_Type="application/vnd.amazon.eventstream",
+            x_amzn_RequestId="0f3b",
+        )
+
+    return script

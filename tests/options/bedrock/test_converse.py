@@ -33,9 +33,9 @@ from assistant.options.bedrock.opened import open_writer
 from assistant.process.settings import StoreSettings
 from assistant.stores.ports import ChatMessage, GenerationDelta, GenerationRequest
 from assistant.tenant.tenant import load_tenant
-from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
 from tests.options.bedrock import frames
 from tests.stacks.synthesized import ROOT
+from tests.stage.servers import Exchange, Script, ScriptedServer, scripted_http
 
 REQUEST = GenerationRequest(
     (
@@ -167,15 +167,6 @@ async def test_a_throttled_call_is_sent_again(deadline: Deadline) -> None:
     assert (await read_all(script, deadline))[0].text == "yes"
 
 
-async def test_other_errors_are_not_sent_again(deadline: Deadline) -> None:
-    async with bedrock(refused("ModelErrorException", 424)) as (generator, server):
-        with pytest.raises(GenerationUnavailableError):
-            async with generator.stream(REQUEST, deadline=deadline):
-                pass
-
-        assert len(server.exchanges) == 1
-
-
 @pytest.mark.parametrize("kind", frames.EXCEPTIONS)
 async def test_each_exception_before_the_text_is_typed(kind: str, deadline: Deadline) -> None:
     expected = OverloadedError if kind == "throttlingException" else GenerationUnavailableError
@@ -282,3 +273,12 @@ async def test_a_tenant_that_names_a_model_is_written_for_by_it(
     assert unquote(server.exchanges[0].target) == "/model/eu.amazon.nova-lite-v1:0/converse-stream"
     assert writer.model.model_id == tenant.generation.model
     assert writer.model.writes_answers
+
+
+async def test_other_errors_are_not_sent_again(deadline: Deadline) -> None:
+    async with bedrock(refused("ModelErrorException", 424)) as (generator, server):
+        with pytest.raises(GenerationUnavailableError):
+            async with generator.stream(REQUEST, deadline=deadline):
+                pass
+
+        assert len(server.exchanges) == 1

@@ -61,13 +61,6 @@ def bedrock_statements(template: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 yield statement
 
 
-def test_no_llm_endpoint_is_made(templates: Mapping[str, Any]) -> None:
-    (config,) = of_type(templates["Models"], "AWS::SageMaker::EndpointConfig")
-    assert config.startswith("Embedding")
-    assert "InvokeEndpointWithResponseStream" not in json.dumps(templates)
-    assert "llm" not in json.dumps(of_type(templates["Models"], "AWS::Logs::LogGroup"))
-
-
 def test_the_task_may_call_the_profile_and_through_it_its_models_in_the_declared_regions(
     templates: Mapping[str, Any],
 ) -> None:

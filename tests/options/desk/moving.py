@@ -31,7 +31,7 @@ from assistant.options.desk.signals import Signals
 from assistant.stores.records import RECORDS_TABLE, StoredRecords
 from assistant.tenant.tenant import TenantConfig
 from tests.contracts import samples
-from tests.fakes.tenant_stores import TenantStores
+from tests.stage.tenant_stores import TenantStores
 
 QUOTE = "Take 5 mg twice a day. Do not take it with alcohol."
 SECRET = b"0123456789abcdef0123456789abcdef"

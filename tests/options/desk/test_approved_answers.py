@@ -18,14 +18,14 @@ from assistant.domain.documents import Document
 from assistant.domain.public import PublicModel
 from assistant.stores.desk import StoredDesk
 from assistant.stores.sqlite_table import SqliteTable
-from tests.fakes.running_service import (
+from tests.options.desk.desk import AT, approved, glossary
+from tests.stage.running_service import (
     RunningService,
     Scene,
     events_of,
     eventually,
     running_service,
 )
-from tests.options.desk.desk import AT, approved, glossary
 
 QUESTION = "How long is the wait?"
 TEXT = "The wait is **two days**; on holidays three."
@@ -87,34 +87,24 @@ async def until(service: RunningService, *, approved: bool) -> dict[str, Any]:
     return last
 
 
-async def test_an_approved_answer_is_served_and_goes_when_it_is_withdrawn(
+async def test_an_approved_answer_is_served_in_every_way_and_goes_when_it_is_withdrawn(
     service: RunningService, document: Document, desk: Desk
 ) -> None:
     await until(service, approved=False)
     await desk.approve(document)
     answer = await until(service, approved=True)
-    assert answer["text"] == TEXT
-    assert (answer["mode"], answer["escalation"]) == ("quoted", None)
+    assert (answer["text"], answer["mode"], answer["escalation"]) == (TEXT, "quoted", None)
     assert [source["document_id"] for source in answer["sources"][:2]] == ["approved/one", "wait"]
-    await desk.approve(document, state=ItemState.WITHDRAWN)
-    await until(service, approved=False)
-
-
-async def test_every_way_of_asking_gets_the_approved_text(
-    service: RunningService, document: Document, desk: Desk
-) -> None:
-    await desk.approve(document)
-    answer = await until(service, approved=True)
     stream = await service.ask(accept="text/event-stream")
     tokens = [data["text"] for name, data in events_of(stream.text) if name == "token"]
     assert "".join(tokens) == TEXT
     path = f"/v1/answers/{answer['answer_id']}"
-    stored = (await service.client.get(path, headers=service.headers())).json()
-    assert stored["record"]["text"] == TEXT
-    assert stored["record"]["approved"] == [{"item_id": "one", "revision": 1}]
+    stored = (await service.client.get(path, headers=service.headers())).json()["record"]
+    assert (stored["text"], stored["approved"]) == (TEXT, [{"item_id": "one", "revision": 1}])
     await desk.approve(document, state=ItemState.WITHDRAWN)
-    stored = (await service.client.get(path, headers=service.headers())).json()
-    assert "two days" not in stored["record"]["text"]
+    stored = (await service.client.get(path, headers=service.headers())).json()["record"]
+    assert "two days" not in stored["text"]
+    await until(service, approved=False)
 
 
 async def test_a_glossary_entry_reaches_the_next_answer(

@@ -20,9 +20,9 @@ from assistant.domain.documents import Document
 from assistant.options.desk import upkeep
 from assistant.options.desk.opened import open_movers
 from assistant.text.caches import FORGET_EVERY_S
-from tests.fakes.running_service import DIGEST, DIMENSIONS, RunningService, Scene, eventually, running_service
-from tests.fakes.tenant_stores import TenantStores
 from tests.options.desk.desk import AT, approved
+from tests.stage.running_service import DIGEST, DIMENSIONS, RunningService, Scene, eventually, running_service
+from tests.stage.tenant_stores import TenantStores
 
 CANARY = "zylophage"
 STEM = CANARY[:-1]

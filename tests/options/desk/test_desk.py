@@ -34,30 +34,22 @@ async def resolved(desk: Desk, case: str, kind: str = "glossary_entry", **made: 
     return response.json()
 
 
-async def test_the_queue_has_the_question_its_documents_and_the_reason(desk: Desk) -> None:
+async def test_a_case_has_its_question_documents_and_reason_and_shows_what_was_shown_and_better(
+    desk: Desk,
+) -> None:
     case = await desk.case()
     page = (await desk.get("cases")).json()
     (line,) = page["cases"]
     assert (line["case_id"], line["state"], line["reason"]) == (case, "open", "bad_verdict")
     assert line["question"] == "How long is the wait?"
     assert line["documents"] == [{"document_id": "wait", "title": "Title of wait"}]
-    assert line["verdict_reasons"] == ["wrong"]
-    assert page["next_after"] is None
-
-
-async def test_a_case_shows_what_was_asked_shown_and_better_and_who_read_it_is_recorded(desk: Desk) -> None:
-    case = await desk.case()
+    assert (line["verdict_reasons"], page["next_after"]) == (["wrong"], None)
     shown = (await desk.get(f"cases/{case}")).json()
-    assert shown["asked"] == "How long is the wait?"
+    assert (shown["asked"], shown["better_text"]) == ("How long is the wait?", "Three days.")
     assert "The wait is two days." in shown["shown"]
-    assert shown["better_text"] == "Three days."
     assert [one["document_id"] for one in shown["sources"]] == ["wait"]
     assert [one["state"] for one in shown["history"]] == ["open"]
     assert "ann" not in orjson.dumps([shown["verdicts"], shown["sent"]]).decode()
-    auditor = desk.service.headers("audrey", roles=["auditor"])
-    audit = await desk.service.client.get("/v1/audit", params={"agent": "rita"}, headers=auditor)
-    seen = [(entry["kind"], entry["subject_id"]) for entry in audit.json()["entries"]]
-    assert seen == [("desk", f"case:{case}"), ("answer", shown["case"]["answer_id"])]
 
 
 READS = ["cases", "cases/CASE", "gaps", "items", "items/approved_answer/ITEM", "export"]
@@ -86,17 +78,6 @@ async def test_each_read_of_the_desk_is_in_the_audit_with_titles_and_documents(d
     audit = await desk.service.client.get("/v1/audit", params=of_document, headers=auditor)
     found = [entry["subject_id"] for entry in audit.json()["entries"] if entry["kind"] == "desk"]
     assert found == [one for one in subjects if one != "gaps"]
-
-
-async def test_pages_and_filters_go_together(desk: Desk) -> None:
-    cases = [await desk.case(question=f"How long is wait {n}?") for n in range(3)]  # the same would join
-    first = (await desk.get("cases", limit=2, reason="bad_verdict", document_id="wait")).json()
-    rest = (await desk.get("cases", limit=2, reason="bad_verdict", after=first["next_after"])).json()
-    listed = [line["case_id"] for page in (first, rest) for line in page["cases"]]
-    assert listed == cases[::-1]
-    assert (await desk.get("cases", document_id="other")).json()["cases"] == []
-    assert (await desk.get("cases", state="resolved")).json()["cases"] == []
-    assert (await desk.get("cases", after="nothing")).status_code == 422
 
 
 async def test_a_bad_verdict_above_the_cap_is_refused_by_name_and_a_repeat_is_not(tmp_path: Path) -> None:
@@ -261,28 +242,6 @@ async def test_under_hipaa_a_withdrawn_item_comes_back_by_two_people(hipaa: Desk
     ] == "live"
 
 
-async def test_a_decision_on_an_older_revision_names_the_newest(desk: Desk) -> None:
-    case = await desk.case()
-    await resolved(desk, case, "dismissed", note="A test.")
-    late = await desk.post(f"cases/{case}/reopen", {"revision": 1, "note": "again"})
-    assert (late.status_code, late.json()["code"]) == (409, "conflict")
-    assert "newest revision is 2, made by rita" in late.json()["detail"]
-
-
-async def test_a_dismissed_case_is_opened_again_with_its_history(desk: Desk) -> None:
-    case = await desk.case()
-    await resolved(desk, case, "dismissed", note="A test.")
-    opened = (await desk.post(f"cases/{case}/reopen", {"revision": 2, "note": "It was none."})).json()
-    assert opened["case"]["state"] == "open"
-    told = [(one["state"], one["by"], one["note"]) for one in opened["history"]]
-    assert told == [
-        ("open", "intake", ""),
-        ("dismissed", "rita", "A test."),
-        ("open", "rita", "It was none."),
-    ]
-    assert (await desk.post(f"cases/{case}/reopen", {"revision": 3, "note": "again"})).status_code == 409
-
-
 async def test_reopening_withdraws_what_was_made_and_restoring_brings_it_back(desk: Desk) -> None:
     case = await desk.case()
     await resolved(desk, case)
@@ -296,25 +255,7 @@ async def test_reopening_withdraws_what_was_made_and_restoring_brings_it_back(de
 
 
 @pytest.mark.parametrize("act", ["restore", "state"])
-async def test_an_approved_answer_comes_back_only_by_who_may_read_its_sources_as_they_are_today(
-    desk: Desk, act: str
-) -> None:
-    await resolved(desk, await desk.case(), "approved_answer", approved_answer=answer_of("wait"))
-    (item,) = (await desk.get("items", kind="approved_answer")).json()["items"]
-    path = f"items/approved_answer/{item['item_id']}"
-    out = {"revision": 1, "state": "withdrawn", "note": "Wrong."}
-    assert (await desk.post(f"{path}/state", out)).is_success
-    await desk.service.know("wait", "The wait is two days.", labels=("hr",))
-    back: dict[str, Any] = {"revision": 2, "note": "It was right."}
-    back |= {"to_revision": 1} if act == "restore" else {"state": "live"}
-    refused = await desk.post(f"{path}/{act}", back)
-    assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
-    allowed = await desk.post(f"{path}/{act}", back, desk.reviewer("rita", "hr"))
-    assert allowed.status_code == 200, allowed.text
-
-
-@pytest.mark.parametrize("act", ["restore", "state"])
-async def test_an_approved_answer_comes_back_with_the_labels_of_its_sources_of_today(
+async def test_an_approved_answer_comes_back_by_who_may_read_its_sources_and_with_their_labels_of_today(
     desk: Desk, act: str
 ) -> None:
     await resolved(desk, await desk.case(), "approved_answer", approved_answer=answer_of("wait"))
@@ -324,6 +265,8 @@ async def test_an_approved_answer_comes_back_with_the_labels_of_its_sources_of_t
     await desk.service.know("wait", "The wait is two days.", labels=("desk", "hr"))
     back: dict[str, Any] = {"revision": 2}
     back |= {"to_revision": 1} if act == "restore" else {"state": "live"}
+    unreadable = await desk.post(f"{path}/{act}", back)
+    assert (unreadable.status_code, unreadable.json()["code"]) == (404, "not_found")
     partly = await desk.post(f"{path}/{act}", back, desk.reviewer("rita", "hr"))
     assert (partly.status_code, partly.json()["code"]) == (422, "invalid_request")
     assert "would need the labels desk, which you do not hold" in partly.json()["detail"]

@@ -15,10 +15,9 @@ from assistant.stores.formats import bodies_of
 from assistant.stores.table import Range
 from assistant.text.language import language
 from tests.contracts import samples
-from tests.fakes.clock import SteppedClock
-from tests.fakes.tenant_stores import TenantStores
 from tests.options.desk.desk_scene import bad_verdict
-from tests.unit.release_before import new_case
+from tests.stage.knowledge import new_case
+from tests.stage.tenant_stores import SteppedClock, TenantStores
 
 AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 ANSWER = DeskKind.APPROVED_ANSWER
@@ -38,12 +37,6 @@ def item(
     at = AT + timedelta(minutes=minute)
     body = body or (case() if kind is DeskKind.CASE else "{}")
     return DeskItem(kind=kind, item_id=item_id, revision=revision, at=at, by="rita", note="why", body=body)
-
-
-async def test_an_item_comes_back_whole(stores: TenantStores) -> None:
-    assert await stores.desk.get(ANSWER, "a") is None
-    await stores.desk.put(item(body='{"text": "é"}'))
-    assert await stores.desk.get(ANSWER, "a") == item(body='{"text": "é"}')
 
 
 async def test_the_newest_revision_counts_and_the_history_has_all(stores: TenantStores) -> None:
@@ -84,13 +77,6 @@ async def test_a_rewritten_revision_has_its_new_body_by_every_way(stores: Tenant
     await stores.desk.rewrite(item(revision=3))
     assert await stores.desk.history(ANSWER, "a") == both
     await stores.desk.put(item(revision=3))
-
-
-async def test_a_rewrite_of_a_large_body_that_is_sent_again_keeps_it(stores: TenantStores) -> None:
-    await stores.desk.put(item(body="{}"))
-    for _ in range(2):  # the answer to the first was lost
-        await stores.desk.rewrite(item(body=LARGE))
-    assert await stores.desk.history(ANSWER, "a") == [item(body=LARGE)]
 
 
 async def test_a_body_that_was_rewritten_after_its_row_was_read_is_read_again(stores: TenantStores) -> None:

@@ -2,21 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import base64
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
+from assistant.domain.answers import VerdictLabel
 from assistant.domain.errors import InvalidRequestError
-from assistant.options.desk.events import FeedbackEvent
-from assistant.options.desk.feedback_store import StoredFeedback
+from assistant.options.desk.events import FeedbackEvent, FeedbackKind, FeedbackText, SealedText, ShownDocument
+from assistant.options.desk.feedback_store import (
+    FEEDBACK_FILES,
+    TEXTS,
+    StoredFeedback,
+    seal,
+    unseal,
+)
+from assistant.process.aws import open_client
 from assistant.stores.events import StoredErasureKeys
+from assistant.stores.s3 import S3Blobs
 from tests.contracts import samples
-from tests.fakes.tenant_stores import TenantStores
-from tests.options.desk.samples import event, sealed_text
+from tests.contracts.twins import tenant_name
+from tests.stage.aws_server import REGION
+from tests.stage.tenant_stores import TenantStores
+
+
+def event(
+    number: int = 1, *, minute: int = 0, tenant: str = "clinic", shown: Sequence[str] = ("refill",)
+) -> FeedbackEvent:
+    """Return a good verdict, the one of that number, on an answer that quoted the first document."""
+    at = samples.NOON + timedelta(minutes=minute)
+    documents = tuple(
+        ShownDocument(
+            document_id=document_id,
+            position=position,
+            score=1.0 / position,
+            features={"bm25": 2.5},
+            is_listed=True,
+            is_quoted=position == 1,
+        )
+        for position, document_id in enumerate(shown, 1)
+    )
+    return FeedbackEvent(
+        event_id=f"{number:064x}",
+        kind=FeedbackKind.VERDICT,
+        at=at,
+        tenant=tenant,
+        answer_id=f"a{number}",
+        conversation="0" * 32,
+        agent="1" * 32,
+        asked_at=at,
+        documents=documents,
+        prompt_id="answer/1",
+        model_id="model",
+        index_version="v1",
+        settings_hash="hash",
+        label=VerdictLabel.GOOD,
+    )
+
+
+def sealed_text(number: int = 1, *, subjects: Sequence[str] = ("document:refill",)) -> SealedText:
+    return SealedText(text_id=f"{number:064x}", at=samples.NOON, subjects=tuple(subjects), sealed="c2VhbGVk")
+
 
 DAY = timedelta(days=1)
 EVENTS = "events/dt=2026-11-20/"
@@ -78,11 +130,6 @@ async def test_the_same_group_again_is_one_file(stores: TenantStores) -> None:
         await store.append([event(1), event(2)], [sealed_text()])
     assert len(await keys_in(stores, EVENTS)) == 1
     assert await keys_in(stores, "texts/") == [f"texts/00/{1:064x}.json"]
-
-
-async def test_events_are_filed_by_the_day_of_the_act(stores: TenantStores) -> None:
-    await store_of(stores).append([event(1), event(2, minute=12 * 60)], [])
-    assert len(await keys_in(stores, EVENTS)) == len(await keys_in(stores, "events/dt=2026-11-21/")) == 1
 
 
 async def test_only_the_time_asked_for_is_read(stores: TenantStores) -> None:
@@ -149,3 +196,96 @@ async def test_another_tenant_s_feedback_is_unknown(stores: TenantStores, tmp_pa
     assert await read(store_of(stranger)) == []
     assert await store_of(stranger).texts([sealed_text().text_id]) == {}
     await stranger.close()
+
+
+KEYS = {"document:refill": b"d" * 32, "patient:ab": b"p" * 32, "document:other": b"o" * 32}
+SUBJECTS = ("patient:ab", "document:refill")
+WORDS = FeedbackText(question="When may M12 refill?", shown="On day 24.")
+
+
+def sealed(words: FeedbackText = WORDS, *, number: int = 1) -> SealedText:
+    text = seal(words, event(number), subjects=SUBJECTS, keys=KEYS)
+    assert text is not None
+    return text
+
+
+def test_sealed_words_are_unreadable_without_keys_and_come_back_with_them() -> None:
+    text = sealed()
+    assert text.subjects == ("document:refill", "patient:ab")
+    assert b"refill?" not in base64.b64decode(text.sealed)
+    assert unseal(text, KEYS) == WORDS
+
+
+@pytest.mark.parametrize("lost", SUBJECTS)
+def test_the_loss_of_any_one_key_makes_them_unreadable(lost: str) -> None:
+    assert unseal(sealed(), {name: key for name, key in KEYS.items() if name != lost}) is None
+
+
+def test_another_key_of_the_same_subject_is_refused() -> None:
+    with pytest.raises(InvalidRequestError):
+        unseal(sealed(), KEYS | {"patient:ab": b"x" * 32})
+
+
+def test_words_of_a_subject_whose_key_is_gone_are_not_sealed() -> None:
+    assert seal(WORDS, event(), subjects=("document:gone",), keys=KEYS) is None
+    assert seal(WORDS, event(), subjects=(), keys=KEYS) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"subjects": ("document:other", "document:refill", "patient:ab")},
+        {"text_id": "0" * 64},
+        {"sealed": base64.b64encode(b"short").decode()},
+        {"sealed": "no base64"},
+    ],
+)
+def test_an_altered_text_is_refused(changed: dict[str, object]) -> None:
+    with pytest.raises(InvalidRequestError):
+        unseal(sealed().model_copy(update=changed), KEYS)
+
+
+LABEL, TEXT = "events/dt=2026-11-20/aa.jsonl", "texts/00/00.json"
+LOCK = {
+    "ObjectLockEnabled": "Enabled",
+    "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 400}},
+}
+
+
+@asynccontextmanager
+async def _buckets(place: Path, url: str) -> AsyncGenerator[tuple[Any, str, str]]:
+    """Yield a client, and the names of a locked bucket and of one without a lock."""
+    name = tenant_name(place)
+    async with open_client("s3", region=REGION, endpoint_url=url) as s3:
+        await s3.create_bucket(Bucket=f"{name}-labels", ObjectLockEnabledForBucket=True)
+        await s3.put_object_lock_configuration(Bucket=f"{name}-labels", ObjectLockConfiguration=LOCK)
+        await s3.create_bucket(Bucket=f"{name}-texts")
+        yield s3, f"{name}-labels", f"{name}-texts"
+
+
+@pytest.fixture
+async def stored(tmp_path: Path, aws_server_url: str) -> AsyncGenerator[tuple[Any, str, str]]:
+    async with _buckets(tmp_path, aws_server_url) as opened:
+        yield opened
+
+
+async def keys(client: Any, bucket: str) -> list[str]:
+    found = await client.list_objects_v2(Bucket=bucket)
+    return [each["Key"] for each in found.get("Contents", [])]
+
+
+async def test_labels_and_texts_are_in_buckets_of_their_own(stored: tuple[Any, str, str]) -> None:
+    client, labels, texts = stored
+    files = S3Blobs.of(FEEDBACK_FILES, client, bucket=labels, beside={TEXTS: texts})
+    await files.add(LABEL, b"{}")
+    await files.add(TEXT, b"{}")
+    assert (await keys(client, labels), await keys(client, texts)) == ([LABEL], [TEXT])
+    assert [found.key async for found in files.list("texts/")] == [TEXT]
+    assert await files.get(TEXT) == await files.get(LABEL) == b"{}"
+
+
+def test_sealing_again_gives_the_same_bytes_and_no_nonce_serves_two_texts() -> None:
+    assert sealed() == sealed()
+    other = sealed(WORDS.model_copy(update={"shown": "On day 25."}))
+    assert base64.b64decode(other.sealed)[:12] != base64.b64decode(sealed().sealed)[:12]
+    assert base64.b64decode(sealed(number=2).sealed)[:12] != base64.b64decode(sealed().sealed)[:12]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,18 @@ from typing import Any
 import pytest
 
 from assistant.domain.answers import Verdict, VerdictLabel
-from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind, case_id
-from assistant.domain.errors import RecordsUnavailableError
-from assistant.options.desk.cases import MOST_CASES, CaseFilter, ReviewDesk, open_case
+from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind, body_of_item, case_id
+from assistant.domain.errors import EmbeddingUnavailableError, RecordsUnavailableError
+from assistant.options.desk.cases import MOST_CASES, UPKEEP, CaseFilter, ReviewDesk, open_case, read_cases
 from assistant.options.desk.events import Edit, FeedbackEvent, FeedbackKind
-from assistant.options.desk.intake import refuse_above
+from assistant.options.desk.gaps import GapUpkeep, OpenQuestion, group, regrouped
+from assistant.options.desk.intake import gap_id, refuse_above
 from assistant.stores.desk import StoredDesk
 from assistant.stores.sqlite_table import SqliteTable
+from assistant.text.language import language
+from tests.options.desk.desk import RITA, Desk, desk_of
 from tests.options.desk.desk_scene import bad_verdict, fact_edit, feedback
-from tests.options.desk.desks import RITA, desk_of
+from tests.stage.answering import FakeEmbedder
 
 HARMLESS = Edit(distance=1, words=9)
 OPENED = {
@@ -57,16 +61,6 @@ async def test_a_case_keeps_what_the_event_says_and_no_text(tmp_path: Path) -> N
         case = await desk.case("a1", CaseReason.BAD_VERDICT)
         assert case is not None
         assert (case.documents, case.reader_labels, case.verdict_reasons) == (("wait",), ("hr",), ("wrong",))
-
-
-async def test_without_a_quote_the_first_candidates_are_the_case_s_documents(tmp_path: Path) -> None:
-    event = bad_verdict("a1", "one", "two", "three", "four")
-    shown = tuple(one.model_copy(update={"is_quoted": False}) for one in event.documents)
-    async with desk_of(tmp_path) as desk:
-        await desk.took(event.model_copy(update={"documents": shown}))
-        case = await desk.case("a1", CaseReason.BAD_VERDICT)
-        assert case is not None
-        assert case.documents == ("one", "two", "three")
 
 
 SAME = {
@@ -158,19 +152,6 @@ async def test_newer_cases_of_another_state_hide_no_open_one(tmp_path: Path) -> 
         assert line.case_id == case_id("a", CaseReason.FACT_EDITED)
 
 
-async def test_the_next_page_of_open_cases_is_read_though_the_last_one_is_closed(tmp_path: Path) -> None:
-    wanted = CaseFilter(state=CaseState.OPEN)
-    async with desk_of(tmp_path) as desk:
-        for answer in ("a1", "a2"):
-            await desk.took(fact_edit(answer, "wait"))
-            desk.clock.step(1)
-        (last,), after = await desk.queue.page(wanted, identity=RITA, limit=1)
-        stored = await desk.queue.find(last.case_id, identity=RITA)
-        await desk.queue.put_case(stored, {"state": CaseState.DISMISSED}, by="rita", note="")
-        (line,), _ = await desk.queue.page(wanted, identity=RITA, after=after, limit=1)
-        assert line.case_id == case_id("a1", CaseReason.FACT_EDITED)
-
-
 async def test_gaps_are_counted_with_examples_under_the_reader_s_own_labels(tmp_path: Path) -> None:
     async with desk_of(tmp_path) as desk:
         for name, labels in (("a1", ()), ("a2", ("hr",)), ("a3", ("board",))):
@@ -194,3 +175,109 @@ async def test_a_case_of_the_same_question_is_opened_once_the_first_is_dismissed
         second = await desk.case("a2", CaseReason.BAD_VERDICT)
         assert second is not None
         assert second.joined is None
+
+
+ENGLISH = language("en")
+NORTH, EAST = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
+NEAR_NORTH = (0.95, 0.3, 0.1)
+
+
+def opened(
+    name: str, gap: str, vector: tuple[float, ...] = NORTH, *, is_held: bool = False, question: str = ""
+) -> OpenQuestion:
+    return OpenQuestion(name, gap, question or f"Do you rent crutches {'x' * int(name)}?", vector, is_held)
+
+
+def grouped(*questions: OpenQuestion) -> list[list[str]]:
+    return [[one.case_id for one in members] for members in group(questions)]
+
+
+def test_near_questions_are_one_group_and_others_are_not() -> None:
+    assert grouped(opened("1", "a"), opened("2", "b", EAST), opened("3", "c", NEAR_NORTH)) == [
+        ["1", "3"],
+        ["2"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("Is code 70 a refusal?", "Is code 75 one?"), ("Do we sell AB-12?", "And AB-13?")]
+)
+def test_questions_with_other_numbers_or_codes_are_two_groups_however_near(first: str, second: str) -> None:
+    assert grouped(opened("1", "a", question=first), opened("2", "b", question=second)) == [["1"], ["2"]]
+
+
+def test_questions_held_apart_stay_apart_however_near() -> None:
+    questions = [
+        opened("1", "gap-a", is_held=True),
+        opened("2", "gap-b", is_held=True),
+        opened("3", "gap-a", EAST, is_held=True),
+    ]
+    assert grouped(*questions) == [["1", "3"], ["2"]]
+
+
+def test_a_group_keeps_the_gap_of_most_of_its_questions() -> None:
+    questions = [opened("1", "gap-a"), opened("2", "gap-b"), opened("3", "gap-b")]
+    assert regrouped(questions) == {"1": "gap-b"}
+
+
+def test_a_group_keeps_the_gap_that_a_person_acted_on() -> None:
+    questions = [opened("1", "gap-a", is_held=True), opened("2", "gap-b"), opened("3", "gap-b")]
+    assert regrouped(questions) == {"2": "gap-a", "3": "gap-a"}
+
+
+# --- over a desk -------------------------------------------------------------------------------------------
+WORDS = {"a1": "rent crutches", "a2": "gluten capsules", "a3": "rent crutches please"}
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """A desk with three open questions, all in the gap ``gap-first``."""
+    async with desk_of(tmp_path) as opened_desk:
+        services = opened_desk.services
+        for answer, question in WORDS.items():
+            await opened_desk.answered(answer, question)
+            await opened_desk.took(feedback(answer, FeedbackKind.UNANSWERED))
+            opened_desk.clock.step(1)
+        async for item, case in read_cases(services.store, CaseState):
+            grouped_before = case.model_copy(update={"gap": "gap-first"})
+            await services.put_next(item, grouped_before, by=UPKEEP, note="")
+        yield opened_desk
+
+
+async def gaps_of(desk: Desk) -> list[str | None]:
+    cases = [await desk.case(answer, CaseReason.UNANSWERED) for answer in WORDS]
+    return [case.gap for case in cases if case is not None]
+
+
+async def test_a_new_question_is_a_gap_whose_id_holds_no_word_of_it(desk: Desk) -> None:
+    await desk.answered("a4", "Do you lend walkers?")
+    await desk.took(feedback("a4", FeedbackKind.UNANSWERED))
+    case = await desk.case("a4", CaseReason.UNANSWERED)
+    assert case is not None
+    assert case.gap == gap_id("do you lend WALKERS?")
+    assert "walkers" not in str(case.gap)
+
+
+async def act(desk: Desk, answer: str) -> None:
+    """Have a reviewer take the case."""
+    item = await desk.services.store.get(DeskKind.CASE, case_id(answer, CaseReason.UNANSWERED))
+    assert item is not None
+    body = body_of_item(item, Case).model_copy(update={"assigned_to": "rita"}).model_dump_json()
+    update = {"revision": item.revision + 1, "by": "rita", "body": body}
+    await desk.services.store.put(item.model_copy(update=update))
+
+
+async def test_a_gap_that_a_reviewer_acted_on_stays_as_it_is(desk: Desk) -> None:
+    await act(desk, "a1")
+    assert await GapUpkeep(desk.services, ENGLISH)() == 0
+    assert await gaps_of(desk) == ["gap-first"] * 3
+
+
+async def test_nothing_is_grouped_while_the_model_is_down(desk: Desk) -> None:
+    embedder = desk.services.embedder
+    assert isinstance(embedder, FakeEmbedder)
+    embedder.error = EmbeddingUnavailableError("down")
+    upkeep = GapUpkeep(desk.services, ENGLISH)
+    assert await upkeep() == 0
+    embedder.error = None
+    assert await upkeep() == 1

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.domain.answers import Act, AgentAct, Sent, StoredAct, StoredSent, Verdict, VerdictLabel
-from assistant.domain.errors import DependencyError, RecordsUnavailableError
+from assistant.domain.answers import (
+    Act,
+    AgentAct,
+    AnswerRecord,
+    Sent,
+    StoredAct,
+    StoredSent,
+    Verdict,
+    VerdictLabel,
+)
+from assistant.domain.desk import DeskKind
+from assistant.domain.errors import ConflictError, DependencyError, RecordsUnavailableError
 from assistant.options.desk import mover
-from assistant.options.desk.events import FeedbackKind, ReplacedText
+from assistant.options.desk import patients_opened as patients
+from assistant.options.desk.events import FeedbackKind
 from assistant.options.desk.feedback_store import unseal_all
 from assistant.options.desk.mover import OUTBOX
+from assistant.options.desk.opened import open_movers
 from assistant.options.desk.section import FeedbackSection
 from assistant.options.desk.signals import ShownAnswer, Signal
-from tests.fakes.clock import SteppedClock
-from tests.options.desk.moving import QUOTE, Moving, answered, moving, unanswered
+from assistant.tenant.tenant import load_tenant
+from tests.contracts import samples
+from tests.options.desk.moving import QUOTE, Moving, answered, feedback_of, moving, unanswered
+from tests.stage.knowledge import new_act
+from tests.stage.tenant_files import settings_in
+from tests.stage.tenant_stores import SteppedClock, TenantStores, tenant_stores
 
 BAD = Verdict(verdict_id="v1", label=VerdictLabel.BAD, reasons=("wrong",), better_text="M-77 is fine.")
 SENT = Sent(send_id="s1", text="M-77, take 10 mg twice a day.")
@@ -25,15 +41,6 @@ SENT = Sent(send_id="s1", text="M-77, take 10 mg twice a day.")
 
 def files_in(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in folder.rglob("*.json*")]
-
-
-async def drained(scene: Moving, *, left: int = 0) -> None:
-    """Return when no more than ``left`` rows are pending."""
-    for _ in range(1_000):
-        if len(await scene.stores.get(OUTBOX).pending()) <= left:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("rows are still pending")
 
 
 async def acted(scene: Moving) -> None:
@@ -155,48 +162,27 @@ async def test_a_row_of_an_unknown_answer_is_dropped_and_counted(tmp_path: Path)
         assert await scene.stores.get(OUTBOX).pending() == []
 
 
-async def test_a_row_that_cannot_be_read_does_not_hold_up_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("part", ["signals", "patients"])
+async def test_a_row_that_cannot_be_read_or_filtered_does_not_hold_up_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     async with moving(tmp_path) as scene:
         await acted(scene)
-        of = scene.signals.of
+        broken, name = getattr(scene, part), {"signals": "of", "patients": "replace"}[part]
+        whole = getattr(broken, name)
 
-        def fail_on_sent(done: object, *given: object, **named: object) -> object:
-            if type(done) is StoredSent:
+        def fail_on_sent(given: object, *more: object) -> object:
+            if type(given) is StoredSent or given == SENT.text:
                 raise ValueError("M-77")
-            return of(done, *given, **named)  # pyright: ignore[reportArgumentType]
+            return whole(given, *more)
 
-        monkeypatch.setattr(scene.signals, "of", fail_on_sent)
+        monkeypatch.setattr(broken, name, fail_on_sent)
         move = scene.move
         with capture_logs() as lines:
             assert [await move() for _ in range(5)] == [2, 0, 0, 0, 1]
-        assert [event.kind for event in await scene.events()] == [
-            FeedbackKind.UNANSWERED,
-            FeedbackKind.VERDICT,
-        ]
-        assert "M-77" not in str(lines)
-        assert await scene.stores.get(OUTBOX).pending() == []
-
-
-async def test_a_row_whose_words_cannot_be_filtered_does_not_hold_up_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with moving(tmp_path) as scene:
-        await acted(scene)
-        assert scene.patients is not None
-        filtered = scene.patients.replace
-
-        def fail_on_sent(text: str) -> ReplacedText:
-            if text == SENT.text:
-                raise ValueError("M-77")
-            return filtered(text)
-
-        monkeypatch.setattr(scene.patients, "replace", fail_on_sent)
-        move = scene.move
-        with capture_logs() as lines:
-            assert [await move() for _ in range(5)] == [2, 0, 0, 0, 1]
-        assert FeedbackKind.SENT not in {event.kind for event in await scene.events()}
+        left = {event.kind for event in await scene.events()}
+        assert left >= {FeedbackKind.UNANSWERED, FeedbackKind.VERDICT}
+        assert FeedbackKind.SENT not in left
         assert "M-77" not in str(lines)
         assert await scene.stores.get(OUTBOX).pending() == []
 
@@ -239,21 +225,6 @@ async def test_rows_behind_one_that_fails_are_moved_in_the_same_turn_and_it_is_t
         assert len(await scene.events()) == 7
 
 
-async def test_the_mover_pauses_only_where_nothing_but_failing_rows_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mover, "GROUP_ROWS", 3)
-    async with moving(tmp_path) as scene:
-        await opened_sources(scene, 8)
-        tried = fail_on({"o0"}, scene, monkeypatch)
-        stopping = asyncio.Event()
-        running = asyncio.create_task(scene.move.run(stopping, every_s=3600.0))
-        await drained(scene, left=1)
-        stopping.set()
-        await running
-        assert sorted(tried) == [f"o{number}" for number in range(8)]
-
-
 async def test_a_turn_ends_where_a_whole_group_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mover, "GROUP_ROWS", 2)
     async with moving(tmp_path) as scene:
@@ -265,3 +236,115 @@ async def test_a_turn_ends_where_a_whole_group_fails(tmp_path: Path, monkeypatch
         assert [await move.drain(clock=clock, within_s=1.0) for _ in range(4)] == [0, 0, 0, 5]
         assert [await move.drain(clock=clock, within_s=1.0) for _ in range(4)] == [0, 0, 0, 1]
         assert len(await scene.events()) == 3
+
+
+GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
+OPENED = Act(act_id="o1", kind=AgentAct.OPENED_SOURCE, n=1)
+
+
+async def test_what_an_agent_does_is_pending_in_the_order_in_which_it_was_stored(
+    stores: TenantStores,
+) -> None:
+    stored = [
+        await stores.records.append_verdict("a1", GOOD, agent="ana"),
+        await stores.records.append_sent("a2", SENT, agent="ana"),
+        await stores.records.append_act("a1", OPENED, agent="ben"),
+    ]
+    rows = await stores.outbox.pending()
+    assert [row.stored for row in rows] == stored
+    assert [row.kind for row in rows] == ["verdict", "sent", "act"]
+    assert [row.answer_id for row in rows] == ["a1", "a2", "a1"]
+
+
+@pytest.mark.parametrize(
+    ("record", "is_pending"),
+    [
+        (samples.answer(), False),
+        (unanswered(), True),
+        (samples.answer().model_copy(update={"follows": "a0"}), False),
+    ],
+)
+async def test_an_answer_is_pending_when_it_is_a_signal(
+    stores: TenantStores, record: AnswerRecord, is_pending: bool
+) -> None:
+    await stores.records.put_answer(record)
+    rows = await stores.outbox.pending()
+    assert [(row.kind, row.answer_id, row.stored) for row in rows] == [("answer", "a1", None)] * is_pending
+
+
+async def test_a_confirmed_row_is_pending_no_more(stores: TenantStores) -> None:
+    await stores.records.append_verdict("a1", GOOD, agent="ana")
+    await stores.records.put_answer(unanswered())
+    first, second = await stores.outbox.pending()
+    await stores.outbox.confirm([first])
+    assert await stores.outbox.pending() == [second]
+    await stores.outbox.confirm([first, second])
+    assert await stores.outbox.pending() == []
+    await stores.records.append_verdict("a1", GOOD, agent="ana")  # again, after it was moved
+    assert await stores.outbox.pending() == []
+
+
+async def test_a_confirmed_row_stays_in_the_records(stores: TenantStores) -> None:
+    stored = await stores.records.append_verdict("a1", GOOD, agent="ana")
+    await stores.records.put_answer(unanswered())
+    waiting = await stores.records.append_verdict(
+        "a1", GOOD.model_copy(update={"verdict_id": "v2"}), agent="ana"
+    )
+    await stores.outbox.confirm((await stores.outbox.pending())[:2])
+    assert await stores.records.list_verdicts() == [stored, waiting]
+    assert await stores.records.get_answer("a1") == unanswered()
+
+
+async def test_a_refused_act_is_not_pending(stores: TenantStores) -> None:
+    await stores.records.append_act("a1", OPENED, agent="ana")
+    with pytest.raises(ConflictError):
+        await stores.records.append_act("a1", OPENED.model_copy(update={"n": 2}), agent="ana")
+    assert len(await stores.outbox.pending()) == 1
+
+
+async def test_an_act_that_the_release_before_does_not_know_is_pending_whole(stores: TenantStores) -> None:
+    stored = await stores.records.append_act("a1", new_act().act, agent="ana")
+    (row,) = await stores.outbox.pending()
+    assert row.stored == stored
+
+
+async def test_a_verdict_is_moved_sealed_and_on_the_desk(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    tenant = load_tenant(tmp_path / "tenants" / "clinic.toml")
+    stores = tenant_stores(tenant, state_dir=settings.state_dir)
+    await stores.records.put_answer(samples.answer())
+    stored = await stores.records.append_verdict("a1", BAD, agent="ana")
+    async with open_movers(settings) as movers:
+        assert [await move() for move in movers] == [1]
+    read = feedback_of(stores).read(stored.at, stored.at + timedelta(seconds=1))
+    (event,) = [each async for each in read]
+    assert (event.tenant, event.label, event.text_id is None) == ("clinic", "bad", False)
+    assert len(await stores.desk.list(DeskKind.CASE)) == 1
+    await stores.close()
+
+
+async def test_a_damaged_desk_of_one_tenant_leaves_the_mover_of_the_other(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    file = settings.tenants_dir / "clinic.toml"
+    (settings.tenants_dir / "shop.toml").write_text(file.read_text().replace("clinic", "shop"))
+    desk = settings.state_dir / "tenants" / "clinic" / "desk.sqlite"
+    desk.parent.mkdir(parents=True)
+    desk.write_bytes(bytes(range(1, 256)) * 16)
+    with capture_logs() as lines:
+        async with open_movers(settings) as movers:
+            assert len(movers) == 1
+    assert [line["tenant"] for line in lines if line["event"] == "tenant_not_served"] == ["clinic"]
+
+
+def test_without_the_engine_of_patients_data_no_words_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patients, "find_spec", lambda _name: None)
+    with capture_logs() as lines:
+        assert patients.patients_filter() is None
+    assert [line["event"] for line in lines] == ["feedback_without_words"]
+
+
+async def test_no_mover_is_opened_where_a_function_moves(tmp_path: Path) -> None:
+    names = ("documents_bucket", "states_table", "desk_table", "ingestion_queue_url", "withdrawals_queue_url")
+    settings = settings_in(tmp_path, stores="aws", **dict.fromkeys(names, "name"))
+    async with open_movers(settings) as movers:
+        assert list(movers) == []

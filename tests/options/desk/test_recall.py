@@ -7,7 +7,7 @@ import csv
 import io
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ from assistant.options.desk.read_recalls import ReadRecalls
 from assistant.options.desk.recalls import StoredSends
 from assistant.options.desk.sweep import RecallSweep
 from assistant.stores.sqlite_table import SqliteTable
-from tests.fakes.running_service import Scene, eventually, service_on
 from tests.options.desk.desk import approved
-from tests.options.desk.recall_scene import PLAIN_IDS, WAIT, RecallScene, recall_scene
+from tests.options.desk.desk_scene import PLAIN_IDS, WAIT, RecallScene, recall_scene
+from tests.stage.running_service import Scene, eventually, service_on
 
 THREE = WAIT.replace("two days", "three days")
 
@@ -72,27 +72,6 @@ async def test_a_reply_whose_line_changed_is_listed_once_with_both_lines(scene: 
     assert (change["kind"], change["replies"], change["affected"]) == ("changed", 1, 1)
 
 
-async def test_where_a_line_stands_elsewhere_nobody_has_to_be_called_and_that_is_kept(
-    scene: RecallScene,
-) -> None:
-    await scene.sent("s1")
-    await scene.sweep()
-    moved = "A new first line.\n\n" + "\n\n".join(reversed(WAIT.split("\n\n")))
-    await scene.service.know("wait", moved)
-    await scene.service.know("parking", "Park behind the house.")
-    await scene.sweep()
-    await scene.service.know("parking", "Park in front of the house.")
-    await scene.sweep()
-    assert await scene.listed() == []
-    changes = await scene.changes()
-    assert [(c["document_id"], c["replies"], c["affected"]) for c in changes] == [
-        ("parking", 0, 0),
-        ("wait", 1, 0),
-    ]
-    at = datetime.fromisoformat  # a time without a fraction is another text
-    assert all(at(change["noted_at"]) <= at(change["looked_at"]) for change in changes)
-
-
 async def test_a_withdrawn_document_lists_every_reply_and_shows_no_word(
     scene: RecallScene, tmp_path: Path
 ) -> None:
@@ -111,21 +90,6 @@ async def test_a_withdrawn_document_lists_every_reply_and_shows_no_word(
     owner = scene.desk.owner()
     receipt = await scene.service.client.get("/v1/documents/wait/receipt", headers=owner)
     assert "recall" in [place["place"] for place in receipt.json()["places"]]
-
-
-async def test_a_reply_that_was_sent_after_the_change_on_the_old_words_is_listed(
-    scene: RecallScene,
-) -> None:
-    answer = await scene.service.answered()
-    await scene.sweep()
-    await scene.service.know("wait", THREE)
-    await scene.sweep()
-    (before,) = await scene.changes()
-    await scene.service.send_anyway(answer["answer_id"], "Two days.", send_id="late")
-    await scene.sweep()
-    (listed,) = await scene.listed()
-    assert listed["item"]["reply"]["send_id"] == "late"
-    assert await scene.changes() == [before]
 
 
 async def test_a_withheld_document_waits_for_its_next_content(scene: RecallScene) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from assistant.documents.parsing import parse_document
-from assistant.domain.answers import QuotedUnit, Sent, Verdict, VerdictLabel
-from assistant.domain.documents import Document, DocumentState
+from assistant.domain.answers import CitedUnit, QuotedUnit, Sent, Sentence, Support, Verdict, VerdictLabel
+from assistant.domain.documents import Document, DocumentState, MediaType, ParsedDocument
 from assistant.domain.errors import ConflictError, DependencyError
+from assistant.options.desk.lines import ContentLines, KeptContents, units_of
 from assistant.options.desk.recalls import (
+    GONE,
     KnownContent,
     RecallRevision,
     RecallState,
@@ -28,8 +30,8 @@ from assistant.stores.documents import STATES_TABLE
 from assistant.stores.records import RECORDS_TABLE
 from assistant.stores.table import keyed, sortable
 from tests.contracts import samples
-from tests.fakes.running_service import live_status
-from tests.fakes.tenant_stores import TenantStores
+from tests.stage.running_service import live_status
+from tests.stage.tenant_stores import TenantStores
 
 AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 UNIT = QuotedUnit(document_id="wait", content_hash="h1", span=(0, 4))
@@ -88,44 +90,6 @@ async def test_a_revision_follows_the_newest_one_while_the_content_is_the_known_
     assert await recalls.history(item().reply.item_id) == [item(), item(revision=2)]
 
 
-async def test_items_come_in_pages_by_state_and_by_document(recalls: StoredRecalls) -> None:
-    for number in range(5):
-        await recalls.put_item(item(f"s{number}", due=9 - number))
-    await recalls.put_item(item("s5", document_id="other"))
-    closed = item("s0", 2, due=9).model_copy(update={"state": RecallState.TOLD})
-    await recalls.put_item(closed)
-
-    async def every(items: Callable[..., Any]) -> list[str]:
-        found, after = list[str](), None
-        while True:
-            page, after = await items(after=after, limit=2)
-            found += [each.reply.send_id for each in page]
-            if after is None:
-                return found
-
-    assert await every(partial(recalls.items_in, "open")) == ["s5", "s4", "s3", "s2", "s1"]
-    assert await every(partial(recalls.items_in, "told")) == ["s0"]
-    assert sorted(await every(partial(recalls.items, "wait"))) == ["s0", "s1", "s2", "s3", "s4"]
-    assert len(await every(partial(recalls.items, None))) == 6
-
-
-async def test_the_walk_never_goes_back(recalls: StoredRecalls) -> None:
-    assert await recalls.walked_until() is None
-    await recalls.walk_until(AT)
-    await recalls.walk_until(AT - timedelta(days=1))
-    assert await recalls.walked_until() == AT
-
-
-async def test_sends_come_in_order_whether_they_were_moved_or_not(stores: TenantStores) -> None:
-    for number in range(3):
-        await stores.records.append_sent(f"a{number}", Sent(send_id=f"s{number}", text="Sent."), agent="ana")
-    await stores.outbox.confirm(await stores.outbox.pending(limit=2))
-    sends = [send async for send in StoredSends(stores.get(RECORDS_TABLE)).after("")]
-    assert [stored.sent.send_id for _, stored in sends] == ["s0", "s1", "s2"]
-    behind = [send async for send in StoredSends(stores.get(RECORDS_TABLE)).after(sends[0][0])]
-    assert [stored.sent.send_id for _, stored in behind] == ["s1", "s2"]
-
-
 async def test_sends_of_several_reads_come_in_order_and_once(
     stores: TenantStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,15 +102,6 @@ async def test_sends_of_several_reads_come_in_order_and_once(
     await stores.records.append_verdict("a0", Verdict(verdict_id="v1", label=VerdictLabel.GOOD), agent="ana")
     sends = [stored.sent.send_id async for _, stored in StoredSends(stores.get(RECORDS_TABLE)).after("")]
     assert sends == [f"s{number}" for number in range(8)]
-
-
-async def test_replies_of_several_reads_come_once(
-    recalls: StoredRecalls, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("assistant.options.desk.recalls._AT_ONCE", 2)
-    for number in range(5):
-        await recalls.add_reply(item(f"s{number}").reply)
-    assert [reply.send_id async for reply in recalls.replies("wait")] == [f"s{number}" for number in range(5)]
 
 
 async def know(stores: TenantStores, text: str) -> Document:
@@ -172,19 +127,6 @@ def sweep_of(stores: TenantStores, recalls: StoredRecalls) -> RecallSweep:
         knowledge=SimpleNamespace(documents=stores.documents, states=stores.states),
     )
     return RecallSweep(services, recalls, StoredSends(stores.get(RECORDS_TABLE)), due_days=3)
-
-
-async def test_a_sweep_lists_what_fell(stores: TenantStores, recalls: StoredRecalls) -> None:
-    unit, sweep = await sent(stores, "Two days.\n\nBy mail."), sweep_of(stores, recalls)
-    await sweep()
-    assert await recalls.items(None, after=None, limit=9) == ([], None)
-    await know(stores, "By mail.\n\nThree days.")
-    await sweep()
-    await sweep()
-    ((listed,), _) = await recalls.items_in("open", after=None, limit=9)
-    assert (listed.reply.send_id, listed.reply.units) == ("s1", (unit,))
-    ((change,), _) = await recalls.changes(after=None, limit=9)
-    assert (change.kind, change.replies, change.affected) == ("changed", 1, 1)
 
 
 async def test_all_documents_are_looked_at_once_a_day_and_else_those_that_were_written(
@@ -250,3 +192,104 @@ async def test_a_content_behind_a_change_that_was_never_looked_at_is_found_by_th
 async def unavailable() -> AsyncIterator[Any]:
     raise DependencyError("The store is away.")
     yield
+
+
+async def test_items_come_in_pages_by_state_and_by_document(recalls: StoredRecalls) -> None:
+    for number in range(5):
+        await recalls.put_item(item(f"s{number}", due=9 - number))
+    await recalls.put_item(item("s5", document_id="other"))
+    closed = item("s0", 2, due=9).model_copy(update={"state": RecallState.TOLD})
+    await recalls.put_item(closed)
+
+    async def every(items: Callable[..., Any]) -> list[str]:
+        found, after = list[str](), None
+        while True:
+            page, after = await items(after=after, limit=2)
+            found += [each.reply.send_id for each in page]
+            if after is None:
+                return found
+
+    assert await every(partial(recalls.items_in, "open")) == ["s5", "s4", "s3", "s2", "s1"]
+    assert await every(partial(recalls.items_in, "told")) == ["s0"]
+    assert sorted(await every(partial(recalls.items, "wait"))) == ["s0", "s1", "s2", "s3", "s4"]
+    assert len(await every(partial(recalls.items, None))) == 6
+
+
+async def test_replies_of_several_reads_come_once(
+    recalls: StoredRecalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assistant.options.desk.recalls._AT_ONCE", 2)
+    for number in range(5):
+        await recalls.add_reply(item(f"s{number}").reply)
+    assert [reply.send_id async for reply in recalls.replies("wait")] == [f"s{number}" for number in range(5)]
+
+
+TABLE = "| Plan | Days |\n| --- | --- |\n| Gold | {days} |\n| Silver | 30 |\n"
+
+
+def parsed(text: str, media_type: MediaType = "text/plain") -> ParsedDocument:
+    return parse_document(Document(document_id="d", title="D", content=text, media_type=media_type))
+
+
+def kept(**contents: ParsedDocument) -> KeptContents:
+    async def read(_document_id: str, content_hash: str) -> ParsedDocument | None:
+        return contents.get(content_hash)
+
+    return KeptContents(read)
+
+
+def unit(content: ParsedDocument, words: str, content_hash: str = "old") -> QuotedUnit:
+    start = content.text.index(words)
+    return QuotedUnit(document_id="d", content_hash=content_hash, span=(start, start + len(words)))
+
+
+async def fallen(before: str, now: str, cited: str, media_type: MediaType = "text/plain") -> list[str]:
+    """Return the lines that fell."""
+    old, new = parsed(before, media_type), parsed(now, media_type)
+    found = await kept(old=old, new=new).fallen([unit(old, cited)], "new")
+    return [old.text[slice(*each.span)] for each in found]
+
+
+def test_a_written_answer_rests_on_the_units_that_its_shown_sentences_cite() -> None:
+    cited = (CitedUnit(n=1, start=0, end=9), CitedUnit(n=7, start=0, end=9))
+    shown = Sentence(index=0, start=0, end=5, citations=(1,), support=Support.SUPPORTED, cited=cited)
+    other = CitedUnit(n=2, start=3, end=8)
+    withheld = shown.model_copy(update={"detail": "withheld", "cited": (other,)})
+    update = {
+        "sentences": (shown, shown, withheld),
+        "passages": (samples.use("wait"), samples.use("pay", n=2)),
+    }
+    units = units_of(samples.answer().model_copy(update=update))
+    assert units == {"wait": [QuotedUnit(document_id="wait", content_hash="hash", span=(0, 9))]}
+
+
+async def test_a_longer_line_is_another_one() -> None:
+    before, now = "- The label is free\n- Print it", "- The label is free for members\n- Print it"
+    assert await fallen(before, now, "The label is free", "text/markdown") == ["The label is free"]
+
+
+async def test_a_row_of_a_table_is_a_line() -> None:
+    before, now = TABLE.format(days=10), TABLE.format(days=20)
+    old = parsed(before, "text/markdown")
+    gold, silver = (row.text for row in old.units)
+    assert await fallen(before, now, gold, "text/markdown") == [gold]
+    assert await fallen(before, now, silver, "text/markdown") == []
+
+
+async def test_nothing_stands_in_what_is_gone_or_of_what_is_not_stored() -> None:
+    old = parsed("Two days.")
+    cited = unit(old, "Two days.")
+    assert await kept(old=old).fallen([cited], GONE) == (cited,)
+    assert await kept(new=old).fallen([cited], "new") == (cited,)
+    assert await kept().fallen([cited], "old") == ()
+
+
+def test_the_line_in_place_of_one_is_the_most_alike_new_one_between_its_neighbours() -> None:
+    old = ContentLines(parsed("Rule A holds.\n\nThe wait is two days.\n\nRule B holds."))
+    start = old.parsed.text.index("The wait")
+    new = (
+        "Rule A holds.\n\nBring a card.\n\nThe wait is four days.\n\nRule B holds.\n\nThe wait is two hours."
+    )
+    assert ContentLines(parsed(new)).in_place_of(start, old) == "The wait is four days."
+    assert ContentLines(parsed("Rule A holds.\n\nRule B holds.")).in_place_of(start, old) is None
+    assert ContentLines(parsed("Zzz.")).in_place_of(start, old) is None

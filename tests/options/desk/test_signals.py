@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
+import jsonschema
+import orjson
 import pytest
 
 from assistant.answer.excerpts import fill_record
@@ -21,11 +22,12 @@ from assistant.domain.answers import (
     Verdict,
     VerdictLabel,
 )
-from assistant.options.desk.events import FeedbackKind
+from assistant.options.desk.events import FeedbackEvent, FeedbackKind, feedback_schema
 from assistant.options.desk.section import FeedbackSection
-from assistant.options.desk.signals import ShownAnswer, Signal, Signals
+from assistant.options.desk.signals import ShownAnswer, Signal, Signals, compare
 from tests.contracts import samples
 from tests.options.desk.moving import QUOTE, SECRET, answered, tenant, unanswered
+from tools.pages import DOCS
 
 AT = samples.NOON + timedelta(minutes=3)
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD, reasons=("correct", "Mrs Doe liked it"))
@@ -56,15 +58,6 @@ def verdict(verdict: Verdict = GOOD) -> StoredVerdict:
 
 def sent(text: str) -> StoredSent:
     return StoredSent(answer_id="a1", agent="ana", at=AT, sent=Sent(send_id="s1", text=text))
-
-
-def test_an_edit_is_held_against_the_reply_that_was_written() -> None:
-    record = answered()
-    reply = sent("Take it twice a day, please.")
-    answer = replace(shown(record, is_whole=False), reply="Take it twice a day.")
-    [signal] = Signals(tenant(None), secret=SECRET).of(reply, answer)
-    assert signal.event.edit is not None
-    assert (signal.event.edit.distance, signal.event.edit.words) == (1, 6)
 
 
 def test_an_edit_is_held_against_what_the_agent_began_with() -> None:
@@ -150,12 +143,6 @@ def test_what_clients_of_earlier_releases_report_of_a_possible_answer_is_no_even
     assert of(act(Act(act_id="p", kind=kind)), POSSIBLE) == []
 
 
-def test_a_question_without_an_answer_is_an_event() -> None:
-    (signal,) = of(None, unanswered())
-    assert (signal.event.kind, signal.event.documents) == (FeedbackKind.UNANSWERED, ())
-    assert signal.words.question == "When is it open?"
-
-
 @pytest.mark.parametrize("record", [unanswered(), answered()], ids=["no answer", "an answer"])
 def test_an_emergency_is_a_signal_of_its_own_and_no_gap(record: AnswerRecord) -> None:
     record = record.model_copy(update={"red_flags": ("self_harm",)})
@@ -177,18 +164,86 @@ def test_a_tenant_s_switches_leave_kinds_out() -> None:
     assert signal.words.sent is None
 
 
-def test_a_member_number_is_one_patient_however_it_is_written() -> None:
-    signals = Signals(tenant(), secret=SECRET)
-    assert signals.patient("m-12 3") == signals.patient("M123")
-    assert signals.patient("M124") != signals.patient("M123")
-    assert "123" not in signals.patient("M123").replace("0123", "")
-
-
-def test_only_reasons_that_the_console_offers_are_kept() -> None:
-    assert of(verdict(), answered())[0].event.reasons == ("correct",)
-
-
 def test_a_sent_text_is_not_compared_with_what_is_gone() -> None:
     (signal,) = of(sent("Take 10 mg twice a day."), answered(), is_whole=False)
     assert signal.event.edit is None
     assert signal.words.shown == ""
+
+
+def is_valid(event: FeedbackEvent, **changed: object) -> bool:
+    line = orjson.loads(event.model_dump_json()) | changed
+    return jsonschema.Draft202012Validator(orjson.loads(feedback_schema())).is_valid(line)
+
+
+def test_the_published_schema_is_up_to_date() -> None:
+    assert (DOCS / "feedback.schema.json").read_bytes() == feedback_schema(), "python -m tools.pages schemas"
+
+
+def test_events_fit_the_schema() -> None:
+    events = [
+        *(signal.event for signal in of(verdict(), answered())),
+        *(signal.event for signal in of(sent("Take 10 mg."), answered())),
+        of(verdict(), answered())[0].event,
+    ]
+    assert len(events) == 3
+    assert all(is_valid(event) for event in events)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"schema_version": 2}, {"kind": "guess"}, {"agent": "ana"}, {"question": "When?"}, {"answer_id": "a b"}],
+)
+def test_what_a_reader_refuses_does_not_fit(changed: dict[str, object]) -> None:
+    assert not is_valid(of(verdict(), answered())[0].event, **changed)
+
+
+SHOWN = "Take 5 mg twice a day. Do **not** take it with alcohol. Come on May 3 [1]. Use form RX100."
+
+
+def test_the_distance_is_in_words_and_to_the_nearest_text() -> None:
+    edit = compare(["Come on day 24.", "Something else entirely, at length."], "Come by on day 24.")
+    assert (edit.distance, edit.words) == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("sent", "changed"),
+    [
+        ("Take 10 mg twice a day.", ("dose",)),
+        ("Take 5 mg three times a day.", ("dose",)),
+        ("Do take it with alcohol.", ("negation",)),
+        ("Come on May 4.", ("date",)),
+        ("Use form RX200.", ("code",)),
+        ("Take 10 mg twice a day. Come on June 3.", ("date", "dose")),
+        ("Please take 5 mg twice a day.", ()),
+        ("Take 5 mg twice a day.", ()),
+        ("Call us at 555 0100 if anything is unclear to you.", ()),
+    ],
+)
+def test_a_changed_fact_has_its_kind(sent: str, changed: tuple[str, ...]) -> None:
+    assert compare([SHOWN], sent).changed_facts == changed
+
+
+@pytest.mark.parametrize(
+    ("shown", "sent", "kind"),
+    [
+        ("Wait 24 days.", "Wait 23 days.", "number"),
+        ("Call 555-010-0199 today.", "Call 555-010-0198 today.", "number"),
+        ("We call back on Monday.", "We call back on Tuesday.", "date"),
+        ("It arrives on 2026-05-03.", "It arrives on 2026-05-04.", "date"),
+        ("It arrives on 5/3/2026.", "It arrives on 3/5/2026.", "date"),
+        ("We open at 9:00 each day.", "We open at 10:00 each day.", "date"),
+        ("We open at 9:00 a.m. each day.", "We open at 10 a.m. each day.", "date"),
+        ("We open at noon each day.", "We open at 1 pm each day.", "date"),
+        ("We are here from 8 to 5 p.m.", "We are here from 9 to 5 p.m.", "number"),
+        ("Take 2 tablets at 8 a.m.", "Take 3 tablets at 8 a.m.", "dose"),
+    ],
+)
+def test_a_changed_number_or_day_is_a_changed_fact(shown: str, sent: str, kind: str) -> None:
+    assert compare([shown], sent).changed_facts == (kind,)
+
+
+@pytest.mark.parametrize(
+    "sent", ["Come on 3rd of May at noon.", "Come on 05/03 at 12 p.m.", "Come on May 3 at 12:00."]
+)
+def test_another_spelling_of_a_date_or_time_is_no_changed_fact(sent: str) -> None:
+    assert compare(["Come on May 3 at noon."], sent).changed_facts == ()

@@ -18,9 +18,8 @@ from assistant.domain.errors import (
 )
 from assistant.stores.desk import HOLDS_FOR, WAITS_FOR, Contents, StoredDesk, TwoPeople
 from tests.contracts import samples
-from tests.fakes.clock import SteppedClock
-from tests.fakes.tenant_stores import TenantStores
-from tests.options.desk.desks import SteppedDesk
+from tests.options.desk.desk import SteppedDesk
+from tests.stage.tenant_stores import SteppedClock, TenantStores
 
 
 class Room:
@@ -71,13 +70,6 @@ async def test_the_second_person_s_word_lets_it_run(
     room: Room, people: Sequence[str], codes: Sequence[str]
 ) -> None:
     assert [await room.asks(by) for by in people] == codes
-
-
-async def test_the_first_person_is_told_what_is_recorded_and_what_is_missing(room: Room) -> None:
-    with pytest.raises(SecondPersonNeededError, match=r"export of desk is recorded.*Another person must"):
-        await room.admit("rita")
-    with pytest.raises(ForbiddenError, match=r"You asked for export of desk yourself, at 20.*Another person"):
-        await room.admit("rita")
 
 
 async def test_a_request_is_of_one_act_and_one_subject(room: Room) -> None:

@@ -32,9 +32,9 @@ from assistant.options.desk.cases import CaseFilter, ReviewDesk, StoredCase
 from assistant.options.desk.items import Resolutions
 from assistant.options.desk.upkeep import ReviewDates
 from tests.contracts import samples
-from tests.fakes.clock import SteppedClock
+from tests.options.desk.desk import RITA, Desk, SteppedDesk, desk_of
 from tests.options.desk.desk_scene import bad_verdict
-from tests.options.desk.desks import RITA, Desk, SteppedDesk, desk_of
+from tests.stage.tenant_stores import SteppedClock
 
 TOMORROW = samples.NOON.date() + timedelta(days=1)
 
@@ -125,21 +125,6 @@ async def test_an_expired_answer_is_not_made_live_again(desk: Desk) -> None:
     (item,) = await desk.services.store.list(DeskKind.APPROVED_ANSWER)
     with pytest.raises(InvalidRequestError, match="It expired on"):
         await desk.items.set_state(item, StateChange(revision=2, state="live"), identity=RITA)
-
-
-async def test_a_second_suspension_opens_the_same_case_again(desk: Desk) -> None:
-    await approve(desk)
-    for text in ("Five days.", "Six days."):
-        await desk.know(text=text)
-        await desk.upkeep()()
-        (item,) = await desk.services.store.list(DeskKind.APPROVED_ANSWER)
-        await desk.items.set_state(item, StateChange(revision=item.revision, state="live"), identity=RITA)
-        name = case_id("a1", CaseReason.ANSWER_SUSPENDED)
-        case = await desk.queue.find(name, identity=RITA)
-        assert case.case.state is CaseState.OPEN
-        dismissed = CaseResolution(revision=case.item.revision, kind="dismissed", note="Live again.")
-        await desk.resolutions.resolve(name, dismissed, identity=RITA)
-    assert len(await desk.services.store.history(DeskKind.CASE, name)) == 4
 
 
 class RivalFirst(ReviewDesk):
@@ -254,22 +239,6 @@ async def test_a_review_that_a_clock_ahead_opened_is_closed_and_opened_when_it_i
         await upkeep()
     states += [body_of_item(item, Case).state for item in await desk.services.store.list(DeskKind.CASE)]
     assert states == [CaseState.OPEN, CaseState.RESOLVED, CaseState.OPEN]
-
-
-async def test_a_run_opens_a_page_of_reviews_at_most_and_the_next_goes_on(desk: Desk) -> None:
-    status = await desk.stores.states.get("wait")
-    assert status is not None
-    dated = status.model_copy(update={"review_after": samples.NOON.date()})
-    await desk.stores.states.put_many(
-        [dated.model_copy(update={"document_id": f"d{number}"}) for number in range(130)]
-    )
-    upkeep = ReviewDates(desk.services)
-    counts: list[int] = []
-    for _ in range(3):
-        await upkeep()
-        desk.clock.step(3600)
-        counts.append(len(await desk.services.store.list(DeskKind.CASE)))
-    assert counts == [100, 130, 130]
 
 
 async def read(desk: Desk, document: Document, content_hash: str, text: str) -> None:

@@ -35,7 +35,7 @@ from assistant.terminal.local import LocalRuntime, local_runtime
 from assistant.terminal.terminal import GlobalOptions, Terminal
 from tests.browser.conftest import FLAGS, STEP_LIMIT_MS
 from tests.browser.product import REPOSITORY
-from tests.programs import require
+from tests.stage.programs import require
 
 CHATS = int(os.environ.get("CHATS", "1"))
 ASKED = "My card was charged twice for one order. When do I get my money back?"

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from assistant.answer.events import ElementChanged, Token
 from assistant.answer.text_end import CANCELLED, DISCONNECTED, TextEnd
-from assistant.domain.answers import Certainty, FinishReason, LiveMatchState, Mode, Outcome, ShownAs
+from assistant.domain.answers import (
+    Certainty,
+    FinishReason,
+    LiveMatch,
+    LiveMatchState,
+    Mode,
+    Outcome,
+    ShownAs,
+)
 from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.domain.live import (
     Caller,
@@ -23,9 +32,19 @@ from assistant.domain.live import (
     Filled,
     LiveReadError,
 )
-from assistant.options.live.examples import LiveExamples
-from tests.fakes.answering import FakeTenant, Gate, document, vector_of
-from tests.fakes.live import STATUS, SUMMARY, FakeLive, of_customer
+from assistant.options.live.examples import USUAL_LIVE, Example, LiveExamples
+from assistant.options.live.section import systems_of
+from assistant.tenant.tenant import TenantConfig, load_tenant
+from tests.stage.answering import (
+    STATUS,
+    SUMMARY,
+    FakeLive,
+    FakeTenant,
+    Gate,
+    document,
+    of_customer,
+    vector_of,
+)
 from tests.unit.answer.asking_and_reading import QUESTION, Asked, ask, prepare
 
 STEP = "Retail refills are payable on day 23 of 30 when {{orders.status}} is delivered."
@@ -61,28 +80,6 @@ async def test_a_source_that_may_not_name_elements_shows_the_tag() -> None:
     live = FakeLive()
     asked = await ask(with_live(live, allowed=False), context=BO)
     assert (asked.text, asked.elements, live.calls) == (STEP, [], [])
-
-
-async def test_reads_begin_before_the_stream() -> None:
-    live = FakeLive(gates={"orders.status": Gate()})
-    _, prepared = await prepare(with_live(live), context=BO)
-    await asyncio.wait_for(live.gates["orders.status"].reached.wait(), 60)
-    prepared.basis.hydration.cancel()
-
-
-async def test_elements_are_sent_as_they_end() -> None:
-    content = "Retail refills are payable when {{orders.status}} and {{orders.summary}} say so."
-    live = FakeLive(gates={"orders.status": Gate(), "orders.summary": Gate()})
-    use_case, prepared = await prepare(with_live(live, content), context=BO)
-    ended: list[str] = []
-    async with aclosing(use_case.stream(prepared)) as events:
-        async for event in events:
-            if isinstance(event, ElementChanged) and event.state is READY:
-                ended.append(event.id)
-                live.gates["orders.status"].opened.set()
-            elif isinstance(event, ElementChanged) and event.id == "e2":
-                live.gates["orders.summary"].opened.set()
-    assert ended == ["e2", "e1"]
 
 
 @pytest.mark.parametrize(
@@ -347,63 +344,21 @@ async def test_values_stand_in_the_order_of_the_question_whichever_system_is_fas
     assert ready == [("e2", 0), ("e1", 0), ("e2", 16)]
 
 
-@pytest.mark.parametrize(
-    ("content", "question", "writes"),
-    [(FIRST, BOTH, ()), (STEP, QUESTION, (STEP,))],
-    ids=["the message asks for it", "a model names it"],
-)
-async def test_an_answer_cancelled_before_its_element_has_a_place_ends_as_cancelled(
-    content: str, question: str, writes: tuple[str, ...]
-) -> None:
-    tenant = with_live(FakeLive(gates={"orders.status": Gate()}), content, writes=writes)
-    use_case, prepared = await prepare(tenant, question, context=BO)
-    names: list[str] = []
-    async with aclosing(use_case.stream(prepared)) as events:
-        async for event in events:
-            names.append(event.event)
-            if isinstance(event, Token):
-                prepared.call.cancel(CANCELLED)
-    assert (names.count("token"), names[-1]) == (1, "error")
-    [record] = tenant.records.answers.values()
-    assert record.outcome is Outcome.CANCELLED
-    assert [use.problem for use in record.elements] == [ElementProblem.CANCELLED]
-
-
-async def test_a_system_that_fails_beside_a_document_leaves_the_section() -> None:
-    live = FakeLive(errors={"orders.status": LiveReadError(ElementProblem.SYSTEM_LATE, "Late.")})
-    asked = await ask(with_live(live, FIRST), BOTH, context=BO)
-    assert (asked.text, asked.done.finish_reason) == (FIRST, FinishReason.STOP)
-    assert [one.state for one in asked.elements] == [PENDING, ElementState.FAILED]
-
-
-async def test_an_element_that_the_document_names_is_not_shown_again() -> None:
-    live = FakeLive()
-    content = f"{IS_SHIPPED}: say {{{{orders.status}}}} to the caller."
-    asked = await ask(with_live(live, content, title=IS_SHIPPED), WHERE, context=BO)
-    assert asked.text == content.replace("{{orders.status}}", "[order status]")
-    assert len(live.calls) == 1
-
-
-async def test_a_question_of_a_procedure_reads_nothing() -> None:
-    live = FakeLive()
-    await ask(with_live(live, FIRST), QUESTION, context=BO)
-    assert live.calls == []
-
-
-async def test_without_vectors_of_the_examples_the_answer_goes_on() -> None:
-    tenant = with_live(content=FIRST)
-    await prepare(tenant, WHERE)
-    tenant.embedder.error = EmbeddingUnavailableError("down")
-    examples = LiveExamples(tenant.services)
-    assert not await examples.load()
-    assert examples.match(vector_of(WHERE), live=None) == []
-    tenant.embedder.error = None
-    assert await examples.load()
-    matches = examples.match(vector_of(WHERE), live=None)
-    assert [one.element for one in matches if one.state == "read"] == ["orders.status"]
-
-
 # The sources that were asked
+
+
+async def test_a_live_system_is_no_source_of_documents() -> None:
+    tenant = with_live()
+    reach = [{"name": "orders", "port": 443, "live": {"connector": "orders.toml"}}]
+    sources = [
+        {"name": "catalogue", "access": "everyone", "namespace": "", "kind": "catalogue"},
+        {"name": "orders", "kind": "live", "reach": "orders"},
+    ]
+    config = tenant.config.model_dump() | {"sources": sources, "reach": reach}
+    tenant.config = tenant.config.model_validate(config)
+    asked = await ask(tenant)
+    assert [(one.name, one.state) for one in asked.done.asked] == [("catalogue", "answered")]
+    assert [search.ids for search in tenant.search.queries] == [None]
 
 
 class OfCustomers(FakeLive):
@@ -413,13 +368,10 @@ class OfCustomers(FakeLive):
         return {name: replace(one, needs_context=True) for name, one in super().types().items()}
 
 
-def where_the_document_answers(live: FakeLive) -> FakeTenant:
-    return with_live(live, f"{IS_SHIPPED}: say that it comes within three days.", title=IS_SHIPPED)
-
-
 async def test_without_a_customer_a_rule_is_answered_without_a_word_of_their_data() -> None:
     live = OfCustomers()
-    asked = await ask(where_the_document_answers(live), WHERE)
+    content = f"{IS_SHIPPED}: say that it comes within three days."
+    asked = await ask(with_live(live, content, title=IS_SHIPPED), WHERE)
     assert (asked.elements, live.calls) == ([], [])
     assert asked.done.finish_reason is FinishReason.STOP
 
@@ -439,15 +391,128 @@ async def test_a_written_answer_that_shows_another_thing_than_the_question_names
     assert (same.done.certainty, another.done.certainty) == (Certainty.ANSWERED, Certainty.POSSIBLY)
 
 
-async def test_a_written_answer_that_withholds_a_value_of_another_thing_is_only_possible() -> None:
-    error = LiveReadError(ElementProblem.PARAMETER_MISSING, "This is of metformin.", is_of_another=True)
-    live = FakeLive(errors={"orders.status": error})
-    written = (f"{FIRST} [1.1] It is {{{{orders.status}}}}.",)
-    assert (await ask(with_live(live, writes=written), context=BO)).done.certainty is Certainty.POSSIBLY
-
-
 async def test_digits_around_an_element_are_two_numbers() -> None:
     tenant = with_live(content=f"{FIRST} {{{{orders.status}}}}")
     tenant.model = FakeTenant.writing().model
     tenant.generator.steps[:] = ["Retail refills are payable on day 2{{orders.status}}3 of 30."]
     assert (await ask(tenant, context=BO)).sentences[0].detail == "withheld"
+
+
+async def test_without_vectors_of_the_examples_the_answer_goes_on() -> None:
+    tenant = with_live(content=FIRST)
+    await prepare(tenant, WHERE)
+    tenant.embedder.error = EmbeddingUnavailableError("down")
+    examples = LiveExamples(tenant.services)
+    assert not await examples.load()
+    assert examples.match(vector_of(WHERE), live=None) == []
+    tenant.embedder.error = None
+    assert await examples.load()
+    matches = examples.match(vector_of(WHERE), live=None)
+    assert [one.element for one in matches if one.state == "read"] == ["orders.status"]
+
+
+TENANTS = Path(__file__).parents[3] / "tests/tenants"
+ORDER, LINK = "orders.delivery", "orders.tracking"
+STATES = LiveMatchState
+
+
+def offered_by(config: TenantConfig) -> tuple[ElementType, ...]:
+    """Return what the connectors of a tenant file offer."""
+    return tuple(
+        ElementType(
+            name=f"{entry.name}.{one.name}",
+            kind=one.kind,
+            title=one.title,
+            source=entry.connector.source,
+            operation=f"{entry.name}.{one.operation}",
+            about=one.about,
+        )
+        for entry in systems_of(config)
+        for one in entry.connector.elements
+    )
+
+
+def examples_of(name: str = "pharmacy") -> LiveExamples:
+    """Return the examples of a shipped tenant, without vectors."""
+    config = load_tenant(TENANTS / f"{name}.toml")
+    live = FakeLive(offered=offered_by(config))
+    return LiveExamples(FakeTenant(config=config, live_elements=live).services)
+
+
+def state_of(matches: Sequence[LiveMatch]) -> Mapping[str, LiveMatchState]:
+    return {one.element: one.state for one in matches}
+
+
+def with_examples(
+    *examples: tuple[str | None, Sequence[float]], of: LiveExamples | None = None
+) -> LiveExamples:
+    """Return the pharmacy's elements with these examples: element and vector."""
+    made = of or examples_of()
+    made._examples.value = tuple(  # pyright: ignore[reportPrivateUsage]
+        Example("orders", f"example {number}", vector, element)
+        for number, (element, vector) in enumerate(examples)
+    )
+    return made
+
+
+def matches(
+    examples: LiveExamples, vector: Sequence[float], live: float | None = USUAL_LIVE
+) -> list[LiveMatch]:
+    return examples.match(vector, live=live)
+
+
+# Names in a question
+
+
+@pytest.mark.parametrize(
+    ("question", "names"),
+    [
+        ("May I refill it?", []),
+        ("When can she refill her Lisinopril or metformin?", ["lisinopril", "metformin"]),
+        ("Where is the order?", []),
+    ],
+)
+def test_a_question_names_the_words_that_are_neither_common_nor_the_connectors(
+    question: str, names: list[str]
+) -> None:
+    assert list(examples_of().names(question, known=())) == names
+
+
+# Reading a question as the examples are written
+
+
+@pytest.mark.parametrize(
+    ("question", "read_as"),
+    [
+        ("Was 8362-5386 delivered?", "Was the order delivered?"),
+        ("where is the order 4471-2208?", "where is the order?"),
+        ("call 44712208", "call 44712208"),
+        ("Where is it?", "Where is it?"),
+    ],
+)
+def test_an_id_that_fits_a_parameter_is_read_as_its_label(question: str, read_as: str) -> None:
+    assert examples_of().plain(question) == read_as
+
+
+# Which element it asks for
+
+NEAR, BESIDE, FAR = [1.0, 0.0, 0.0], [0.75, 0.661, 0.0], [0.0, 0.0, 1.0]
+
+
+def test_the_nearest_element_is_read_and_the_others_say_why_not() -> None:
+    found = matches(with_examples((ORDER, NEAR), (LINK, BESIDE), ("orders.items", FAR)), NEAR)
+    assert state_of(found) == {ORDER: STATES.READ, LINK: STATES.OTHER, "orders.items": STATES.FAR}
+    assert (found[0].cosine, found[0].example) == (1.0, "example 0")
+
+
+def test_a_question_that_no_element_answers_and_is_as_near_is_not_read() -> None:
+    [found] = matches(with_examples((ORDER, BESIDE), (None, NEAR)), NEAR)
+    assert (found.state, found.against) == (STATES.NOT_ABOUT, 1.0)
+    [found] = matches(with_examples((ORDER, NEAR), (None, BESIDE)), NEAR)
+    assert found.state is STATES.READ
+
+
+def test_a_name_is_read_as_it() -> None:
+    examples = examples_of()
+    assert examples.without_names("Are refills of Lisinopril left?", known=()) == "Are refills of it left?"
+    assert examples.without_names("Is Lisinopril left?", known={"lisinopril"}) == "Is Lisinopril left?"

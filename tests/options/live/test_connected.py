@@ -15,12 +15,12 @@ from assistant.domain.clock import Deadline
 from assistant.domain.identity import CareContext, Identity, Role
 from assistant.domain.live import Caller, ElementProblem, LiveReadError
 from assistant.options.live.connected import ConnectedElements, SystemRequest, SystemResponse
-from assistant.options.live.connector import Connector, Operation, ResultField
+from assistant.options.live.connector import Connector, Operation
 from assistant.options.live.parameters import find_parameters
 from assistant.options.live.results import ResponseReader, element_data
 from assistant.options.live.section import AskedSystem
-from tests.fakes.clock import SteppedClock
 from tests.options.live.live_scene import KeptReads, Switches
+from tests.stage.tenant_stores import SteppedClock
 
 NPI, WRONG_NPI = "1234567893", "1234567890"
 DEA, WRONG_DEA = "AB1234563", "AB1234564"
@@ -162,18 +162,6 @@ def read_one(field: dict[str, Any], value: object, *, schema: object = True) -> 
     return found.text
 
 
-@pytest.mark.parametrize(
-    ("path", "said"),
-    [
-        ("orders.*.status", r'write path = "orders\[\*\].status"'),
-        ("a[", "no JMESPath expression"),
-    ],
-)
-def test_a_path_that_is_no_expression_is_refused(path: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        ResultField.model_validate({"name": "x", "path": path})
-
-
 # --- what is kept -----------------------------------------------------------------------------------------
 def _connector(of: Operation) -> Connector:
     data = {
@@ -234,14 +222,6 @@ async def asked(elements: ConnectedElements, clock: SteppedClock, number: int, *
     return await stock(elements, Caller(given.identity, None, given.question, f"a{number}"), clock)
 
 
-@pytest.mark.parametrize(("limits_s", "limit_s"), [({}, 2.0), ({"stores": 3.0}, 3.0)])
-def test_a_source_without_a_limit_of_its_own_leaves_the_system_s(
-    limits_s: dict[str, float], limit_s: float
-) -> None:
-    made, _ = stores(operation(ITEM), SteppedClock(), limits_s=limits_s)
-    assert made.types()["stores.stock"].limit_s == limit_s
-
-
 async def test_what_is_nobody_s_is_kept_for_its_seconds_by_rights() -> None:
     clock = SteppedClock()
     elements, system = stores(operation(ITEM, cache_s=30), clock)
@@ -252,9 +232,6 @@ async def test_what_is_nobody_s_is_kept_for_its_seconds_by_rights() -> None:
     assert await asked(elements, clock, 5) == "3"
     assert len(system.requests) == 3
     await elements.close()
-
-
-# --- the circuit ------------------------------------------------------------------------------------------
 
 
 def test_a_value_that_is_no_id_never_equals_a_parameter_that_was_not_asked_with() -> None:

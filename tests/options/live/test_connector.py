@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from assistant.documents.sources import KnowledgeSources
 from assistant.domain.errors import ConfigurationError
 from assistant.options.live.connector import load_connector, matches_whole
 from assistant.options.live.openapi import response_validator
 from assistant.options.live.section import LiveReach, called, systems_of
 from assistant.tenant.deployment import ReachEntry
-from assistant.tenant.tenant import load_tenant
-from tests.options.live.live_scene import of_page, write_connector
-from tests.unit.growth import MOST_GROWTH, growth
+from assistant.tenant.tenant import SourceEntry, TenantConfig, load_tenant
+from tests.options.live.live_scene import of_page, order, write_connector
+from tests.stage.growth import MOST_GROWTH, growth
 
 TENANT = 'schema_version = 1\nname = "north"\ndisplay_name = "North"\n'
 
@@ -104,15 +105,6 @@ def test_a_wrong_connector_is_refused_with_its_key(tmp_path: Path, old: str, new
     assert len(refused.value.message) < 600  # not the whole file again
 
 
-def test_an_operation_may_not_take_longer_than_its_entry_allows(tmp_path: Path) -> None:
-    part, connector = example()
-    path = written(tmp_path, connector.replace("personal = true", "personal = true\ndeadline_s = 2.5", 1))
-    (tmp_path / "north.toml").write_text(TENANT + part)
-    with pytest.raises(ConfigurationError, match=r"line \d+.*deadline_s = 2.5.*entry allows 2") as refused:
-        load_tenant(tmp_path / "north.toml")
-    assert str(path) in refused.value.message
-
-
 SLOW = {
     "overlapping alternatives": lambda many: "(a|ab?)" * many + "b",
     "optional letters": lambda many: "a?" * many + "b",
@@ -153,14 +145,6 @@ def test_a_pattern_that_is_none_of_rust_s_engine_is_refused(tmp_path: Path, patt
     text = example()[1].replace('words = "order', f"pattern = '{pattern}'\nwords = \"order")
     with pytest.raises(ConfigurationError, match=r"parameters.0.pattern"):
         load_connector(written(tmp_path, text))
-
-
-def test_the_line_of_the_wrong_key_is_named(tmp_path: Path) -> None:
-    text = example()[1].replace('format = "date"', 'format = "day"')
-    path = written(tmp_path, text)
-    line = text.splitlines().index('format = "day"') + 1
-    with pytest.raises(ConfigurationError, match=f"line {line}: operations.0.results.3.format"):
-        load_connector(path)
 
 
 def test_personal_data_of_a_result_without_proof_of_whose_is_refused(tmp_path: Path) -> None:
@@ -342,83 +326,16 @@ def test_a_connector_changes_the_hash_of_the_settings_and_other_keys_of_the_entr
 
 
 # --- from an OpenAPI file ---------------------------------------------------------------------------------
-OPENAPI: dict[str, Any] = {
-    "openapi": "3.1.0",
-    "paths": {
-        "/v1/orders/{order_id}": {
-            "parameters": [
-                {
-                    "name": "order_id",
-                    "in": "path",
-                    "required": True,
-                    "schema": {"type": "string", "pattern": r"^\d{4}-\d{4}$"},
-                }
-            ],
-            "get": {
-                "operationId": "getOrder",
-                "responses": {
-                    "200": {
-                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Order"}}}
-                    }
-                },
-            },
-            "delete": {"operationId": "cancelOrder", "responses": {}},
-        }
-    },
-    "components": {
-        "schemas": {
-            "Order": {
-                "type": "object",
-                "required": ["id", "status"],
-                "properties": {
-                    "id": {"type": "string"},
-                    "status": {"type": "string", "enum": ["shipped", "delayed"]},
-                    "next": {"anyOf": [{"$ref": "#/components/schemas/Day"}, {"type": "null"}]},
-                    "lines": {
-                        "type": "array",
-                        "items": {"type": "object", "properties": {"n": {"type": "integer"}}},
-                    },
-                },
-            },
-            "Day": {"type": "string", "format": "date"},
-        }
-    },
-}
-FROM_OPENAPI = """schema_version = 1
-source = "orders"
-openapi = "orders.openapi.json"
-[[operations]]
-name = "get_order"
-operation_id = "getOrder"
-personal = true
-[[operations.parameters]]
-name = "order_id"
-context = "order"
-words = "order number"
-[[operations.results]]
-name = "id"
-same_as = "order_id"
-shown = false
-[[operations.results]]
-name = "status"
-[[operations.results]]
-name = "next"
-[[elements]]
-name = "status"
-kind = "status"
-title = "Status"
-operation = "get_order"
-fields = ["status"]
-"""
+OPENAPI: dict[str, Any] = json.loads(of_page()[2])
 
 
 def order_is(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the document with another schema of an order."""
-    return {**OPENAPI, "components": {"schemas": {**OPENAPI["components"]["schemas"], "Order": schema}}}
+    return {**OPENAPI, "components": {"schemas": {"Order": schema}}}
 
 
-def with_openapi(folder: Path, text: str = FROM_OPENAPI, document: Any = OPENAPI) -> Path:
-    return written(folder, text, document)
+def with_openapi(folder: Path, document: Any = OPENAPI) -> Path:
+    return written(folder, example()[1], document)
 
 
 def test_an_openapi_file_says_path_patterns_and_responses(tmp_path: Path) -> None:
@@ -426,10 +343,14 @@ def test_an_openapi_file_says_path_patterns_and_responses(tmp_path: Path) -> Non
     assert operation.path == "/v1/orders/{order_id}"
     assert (operation.parameters[0].pattern, operation.parameters[0].required) == (r"\d{4}-\d{4}", True)
     takes = response_validator(operation.response).is_valid
-    assert takes({"id": "1", "status": "shipped", "next": None})
-    assert takes({"id": "1", "status": "shipped", "next": "2026-11-24"})
-    for wrong in ({"id": 1}, {"status": "lost"}, {"next": "soon"}, {"lines": [{"n": "1"}]}):
-        assert not takes({"id": "1", "status": "shipped"} | wrong)
+    assert takes(order())
+    for wrong in (
+        {"id": 1},
+        {"status": "lost"},
+        {"refill": {"next_fill_date": "soon"}},
+        {"items": [{"n": 1}]},
+    ):
+        assert not takes(order(**wrong))
 
 
 @pytest.mark.parametrize(
@@ -443,9 +364,10 @@ def test_an_openapi_file_says_path_patterns_and_responses(tmp_path: Path) -> Non
 def test_what_the_openapi_file_does_not_have_is_refused(
     tmp_path: Path, old: str, new: str, said: str
 ) -> None:
-    path = with_openapi(tmp_path, FROM_OPENAPI.replace(old, new, 1))
+    [(path, methods)] = OPENAPI["paths"].items()
+    document = OPENAPI | {"paths": {path: methods | {"delete": {"operationId": "cancelOrder"}}}}
     with pytest.raises(ConfigurationError, match=said):
-        load_connector(path)
+        load_connector(written(tmp_path, example()[1].replace(old, new, 1), document))
 
 
 @pytest.mark.parametrize(
@@ -460,23 +382,63 @@ def test_what_the_openapi_file_does_not_have_is_refused(
 )
 def test_a_wrong_openapi_file_is_refused(tmp_path: Path, document: Any, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
-        load_connector(with_openapi(tmp_path, document=document))
+        load_connector(with_openapi(tmp_path, document))
+
+
+GOOD = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
+TAKER = '\n[[reach]]\nname = "care"\nport = 443\nlive.replies = "/replies"\n'
 
 
 @pytest.mark.parametrize(
-    ("version", "schema"),
+    ("content", "says"),
     [
-        ("3.1.0", {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]}),
-        ("3.1.0", {"type": ["string", "null"], "format": "date"}),
-        ("3.0.3", {"type": "string", "format": "date", "nullable": True}),
-        ("3.0.3", {"allOf": [{"$ref": "#/components/schemas/Day"}], "nullable": True}),
+        (GOOD + TAKER + TAKER.replace("care", "mail"), r"care and mail have replies; one \[\["),
+        (GOOD + TAKER + 'auth = "sigv4"', r'reach\.0: replies = "/replies": the service posts with auth'),
+        (GOOD + TAKER.replace('replies = "/replies"', 'whose = "agent"'), r"reach\.0: live has neither"),
+        (GOOD + TAKER + 'caller = "connectors"', r'reach\.0: replies = "/replies": .*"orchestrator"'),
+        (GOOD.rstrip() + TAKER.replace('"/replies"', '"https://x"'), r"reach\.0\.live\.replies: .*pattern"),
     ],
-    ids=str,
 )
-def test_a_value_may_be_null_where_its_version_of_openapi_says_so(
-    tmp_path: Path, version: str, schema: dict[str, Any]
-) -> None:
-    document = order_is({"type": "object", "properties": {"next": schema}}) | {"openapi": version}
-    operation = load_connector(with_openapi(tmp_path, document=document)).operation("get_order")
-    takes = response_validator(operation.response).is_valid
-    assert [takes({"next": value}) for value in (None, "2026-11-24", "soon")] == [True, True, False]
+def test_a_wrong_system_is_named_with_its_key(tmp_path: Path, content: str, says: str) -> None:
+    file = tmp_path / "clinic.toml"
+    file.write_text(content)
+    with pytest.raises(ConfigurationError, match=f"(?s){file}: .*{says}"):
+        load_tenant(file)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            'kind = "live"',
+            "reach names one of the [[reach]] entries with a connector (orders), and it has no paths",
+        ),
+        (
+            'kind = "live"\nreach = "order"',
+            "reach names one of the [[reach]] entries with a connector (orders)",
+        ),
+        ('kind = "live"\nreach = "orders"\npaths = ["../notes"]', "it has no paths"),
+        ('access = "everyone"\nreach = "orders"', 'only kind = "live" has it'),
+    ],
+)
+def test_a_live_source_names_its_system_and_nothing_else(tmp_path: Path, source: str, said: str) -> None:
+    file = tmp_path / "clinic.toml"
+    file.write_text(
+        'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
+        '[[reach]]\nname = "orders"\nport = 443\nlive.connector = "o.toml"\n'
+        f'[[sources]]\nname = "system"\n{source}\n'
+    )
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        load_tenant(file)
+
+
+def test_a_live_system_has_no_documents() -> None:
+    reach = ReachEntry.model_validate({"name": "orders", "port": 443, "live": {"connector": "orders.toml"}})
+    entries = (
+        SourceEntry(name="handbook", access="everyone"),
+        SourceEntry(name="orders", kind="live", reach="orders"),
+    )
+    tenant = TenantConfig(
+        schema_version=1, name="clinic", display_name="Clinic", sources=entries, reach=(reach,)
+    )
+    assert [source.name for source in KnowledgeSources.of(tenant).all] == ["handbook"]

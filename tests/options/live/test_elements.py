@@ -12,9 +12,8 @@ import pytest
 from assistant.documents.withdraw import WithdrawDocuments
 from assistant.domain.live import ElementProblem, LiveReadError
 from assistant.service.stored import MOST
-from tests.fakes.answering import Gate
-from tests.fakes.live import FakeLive
-from tests.fakes.running_service import RunningService, Scene, events_of, eventually, running_service
+from tests.stage.answering import FakeLive, Gate
+from tests.stage.running_service import RunningService, Scene, events_of, running_service
 
 STEP = "The wait is two days once {{orders.status}} is delivered."
 SOURCES = """
@@ -76,18 +75,6 @@ async def test_a_quoted_step_fills_in_while_its_text_is_read(service: RunningSer
         "2026-03-01T14:02:00Z",
         "order order-bo",
     )
-
-
-async def test_a_reader_who_leaves_ends_the_reads(service: RunningService, live: FakeLive) -> None:
-    live.gates["orders.status"] = Gate()
-    body = {"question": "How long is the wait?", "context": of("bo")}
-    headers = service.headers(accept="text/event-stream")
-    async with service.client.stream("POST", "/v1/answers", json=body, headers=headers) as response:
-        async for part in response.aiter_text():
-            if "pending" in part:
-                break
-    await eventually(lambda: live.cancelled == ["orders.status"])
-    assert live.active == 0
 
 
 async def test_a_reader_who_comes_back_gets_the_elements_in_their_order(
@@ -219,32 +206,3 @@ async def test_a_model_writes_a_tag_and_never_sees_a_value(tmp_path: Path, live:
         sent = str([call.body for call in service.sagemaker.generations])
         assert "{{orders.status}}" in sent
         assert "order-bo" not in sent
-
-
-@pytest.mark.parametrize("part_bytes", [1, 2, 3, 7])
-async def test_a_model_s_stream_cut_into_bytes_gives_the_same_answer(
-    tmp_path: Path, live: FakeLive, part_bytes: int
-) -> None:
-    """A part may end within a character of the text or within a tag."""
-    scene = Scene(tenants=("clinic",), live=live, more_of_tenants=SOURCES)
-    async with running_service(tmp_path, scene) as service:
-        await service.know("wait", f"The caf\u00e9 \U0001f48a is open. {STEP}")
-        service.sagemaker.texts = ("The caf\u00e9 \U0001f48a {{orders.status}} is open.",)
-
-        async def asked() -> tuple[str, list[Any], dict[str, Any]]:
-            body = {"question": "How long is the wait?", "context": of("bo")}
-            headers = service.headers(accept="text/event-stream")
-            response = await service.client.post("/v1/answers", json=body, headers=headers)
-            events = events_of(response.text)
-            last = {one["id"]: one | {"texts": []} for one in elements_of(events)}
-            sentences = [data for name, data in events if name == "sentence"]
-            text = "".join(data["text"] for name, data in events if name == "token")
-            return text, sentences, last
-
-        whole = await asked()
-        service.sagemaker.part_bytes = part_bytes
-        assert await asked() == whole
-    text, _, elements = whole
-    assert text == "The caf\u00e9 \U0001f48a [order status] is open."
-    assert elements["e1"]["display"] == {"place": "inline", "start": 11, "end": 25}
-    assert elements["e1"]["state"] == "ready"

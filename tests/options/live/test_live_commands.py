@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import re
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from assistant.cli.main import app
 from assistant.documents.shared_links import local_secret
-from assistant.options.live.commands import ConnectorTrial, TrialCaller, confusable_of, try_connector
+from assistant.options.live.commands import ConnectorTrial, TrialCaller, try_connector
 from assistant.options.live.section import LiveSection
+from assistant.options.live.stored import Switches, SwitchUnreadableError
+from assistant.stores.words import FileWords
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.terminal import GlobalOptions
-from tests.fakes.scripted_http import Exchange, Script, scripted_http
 from tests.options.live.live_scene import CUSTOMER, ORDER, answers_well, of_page, order, write_connector
+from tests.stage.servers import Exchange, Script, scripted_http
+from tests.stage.tenant_stores import SteppedClock
 
 RUNNER = CliRunner()
 
@@ -48,7 +53,6 @@ async def tried(
     return fits, json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.loopback
 async def test_a_connector_that_fits_says_what_each_element_shows(
     connector: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,7 +68,6 @@ async def test_a_connector_that_fits_says_what_each_element_shows(
     }
 
 
-@pytest.mark.loopback
 async def test_every_break_of_the_schema_is_named_at_once_without_a_value(
     connector: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,7 +95,6 @@ def caller_of(connector: Path, entry: str) -> TrialCaller:
     return TrialCaller.of(options, "north", connector)
 
 
-@pytest.mark.loopback
 @pytest.mark.parametrize("auth", ["token", "oauth"])
 async def test_a_tenant_s_entry_says_how_its_system_is_called(
     connector: Path, capsys: pytest.CaptureFixture[str], auth: str
@@ -118,7 +120,6 @@ async def test_a_tenant_s_entry_says_how_its_system_is_called(
     assert (fits, said["said"]) == (True, [])
 
 
-@pytest.mark.loopback
 async def test_ids_of_the_context_are_sample_values_and_are_compared(
     connector: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,7 +134,6 @@ async def test_ids_of_the_context_are_sample_values_and_are_compared(
     assert outcomes == ["fits", "skipped", "wrong"]
 
 
-@pytest.mark.loopback
 @pytest.mark.parametrize("value", ["4471", "../admin", "4471-2208x", "\u0664\u0664\u0667\u0661-2208"])
 async def test_a_sample_value_of_another_form_is_not_sent(
     connector: Path, capsys: pytest.CaptureFixture[str], value: str
@@ -144,25 +144,6 @@ async def test_a_sample_value_of_another_form_is_not_sent(
         assert server.exchanges == []
     said = json.loads(capsys.readouterr().out)["said"]
     assert said == [r"order_id: the value given is no order number; it needs pattern \d{4}-\d{4}"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--set", "nothing=1"), "no operation has this parameter; they have order_id"),
-        (("--tenant", "north"), "No \\[\\[reach\\]\\] entry of north has the connector"),
-    ],
-)
-def test_a_trial_that_cannot_be_meant_is_refused(
-    connector: Path, arguments: tuple[str, ...], said: str
-) -> None:
-    other = connector.with_name("other.toml")
-    other.write_text(connector.read_text())
-    folder = connector.parents[1]
-    given = ["--tenants", str(folder), "--state", str(folder / "state"), "live", "test", str(other)]
-    result = RUNNER.invoke(app, [*given, "--address", "http://127.0.0.1:9", *arguments])
-    assert result.exit_code == 1
-    assert re.search(said, str(result.exception))
 
 
 def with_examples(connector: Path, *, track: str) -> None:
@@ -187,12 +168,6 @@ def test_examples_of_two_elements_with_the_same_words_are_named(
     assert code == (1 if command == "live" else 0)
 
 
-@pytest.mark.parametrize("tenant", ["pharmacy", "shop"])
-def test_no_two_elements_of_ours_have_the_same_example(tenant: str) -> None:
-    file = Path(__file__).parents[2] / "tenants" / f"{tenant}.toml"
-    assert list(confusable_of(load_tenant(file))) == []
-
-
 def test_a_new_key_of_document_links_leaves_the_pseudonyms_as_they_were(connector: Path) -> None:
     folder = connector.parents[1]
     state, tenant = folder / "state", load_tenant(folder / "north.toml")
@@ -201,3 +176,93 @@ def test_a_new_key_of_document_links_leaves_the_pseudonyms_as_they_were(connecto
     secret(tenant.secrets.document_links)
     (state / "secrets" / "north" / "document-links").unlink()
     assert secret(LiveSection.of(tenant).pseudonyms) == before
+
+
+REFRESH_S = 5.0
+
+
+@dataclass
+class Site:
+    """A tenant's switches, as a process sees them whose clock a test steps."""
+
+    folder: Path
+    clock: SteppedClock = field(default_factory=SteppedClock)
+
+    def __post_init__(self) -> None:
+        self.switches = Switches(FileWords(self.folder), clock=self.clock)
+
+    def say(self, word: str, *, system: str = "orders") -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / system).write_text(word)
+        self.clock.step(REFRESH_S)
+
+    async def becomes(self, *, on: bool) -> bool:
+        """Whether the switch is seen that way, asked anew every few seconds of its clock."""
+        for _ in range(500):
+            with suppress(SwitchUnreadableError):
+                if await self.switches.is_on("orders") == on:
+                    return True
+            await asyncio.sleep(0.02)
+            self.clock.step(REFRESH_S)
+        return False
+
+    def break_away(self) -> None:
+        """Have a file where the folder was."""
+        self.folder.rename(self.folder.with_name("aside"))
+        self.folder.write_text("")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "systems")
+
+
+async def test_a_system_is_on_where_nobody_said_anything(site: Site) -> None:
+    assert await site.becomes(on=True)
+    for _ in range(3):
+        assert await site.switches.is_on("orders")
+        site.clock.step(REFRESH_S)
+
+
+async def test_a_process_that_starts_sees_a_system_that_is_off_at_once_and_no_other(site: Site) -> None:
+    site.say("off")
+    assert not await site.switches.is_on("orders")
+    assert await site.switches.is_on("stores")
+
+
+@pytest.mark.parametrize(
+    ("word", "is_on"), [(" OFF ", False), ("Off\n", False), (" ON ", True), ("On\n", True), ("on", True)]
+)
+async def test_switching_is_seen_whatever_case_and_white_space(site: Site, word: str, is_on: bool) -> None:
+    site.say("off" if is_on else "on")
+    assert await site.becomes(on=not is_on)
+    site.say(word)
+    assert await site.becomes(on=is_on)
+
+
+@pytest.mark.parametrize("word", ["stop", "paused", "on off", "false", "{}", "\u043en"])
+async def test_any_other_word_is_off_and_logged_as_an_error(site: Site, word: str) -> None:
+    assert await site.becomes(on=True)
+    site.say(word)
+    with capture_logs() as logs:
+        assert await site.becomes(on=False)
+    assert {("switch_not_understood", "error")} == {(log["event"], log["log_level"]) for log in logs}
+
+
+async def test_a_switch_that_was_never_read_lets_nothing_be_called(site: Site) -> None:
+    site.say("on")
+    site.break_away()
+    for _ in range(3):
+        with pytest.raises(SwitchUnreadableError):
+            await site.switches.is_on("orders")
+        site.clock.step(REFRESH_S)
+
+
+@pytest.mark.parametrize("word", ["on", "off"])
+async def test_a_switch_that_cannot_be_read_any_more_keeps_its_last_state(site: Site, word: str) -> None:
+    site.say(word)
+    assert await site.becomes(on=word == "on")
+    site.break_away()
+    for _ in range(3):
+        site.clock.step(REFRESH_S)
+        assert await site.switches.is_on("orders") == (word == "on")

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import ReadOnlyCredentials
 
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.live import Caller, ElementKind, ElementProblem
+from assistant.domain.live import ElementKind, ElementProblem
 from assistant.options.live.systems import HttpSystems, SystemAccess, checked_address
-from tests.fakes.scripted_http import Exchange
-from tests.fakes.tls_front import Authority, tls_front
+from assistant.process.aws import GetSigner, StoredSecret, open_client
 from tests.options.live.live_scene import (
     CUSTOMER,
     ORDER,
@@ -42,11 +46,11 @@ from tests.options.live.wrong_responses import (
     Flood,
     Respond,
     body,
-    gzip_bomb,
     html,
     raw,
-    silent,
 )
+from tests.stage.aws_server import REGION
+from tests.stage.servers import Authority, Exchange, tls_front
 
 
 async def shown_to_the_owner(scene: LiveScene) -> None:
@@ -57,13 +61,20 @@ async def shown_to_the_owner(scene: LiveScene) -> None:
     assert filled.about == f"order {ORDER}"
 
 
+@asynccontextmanager
+async def then(respond: Respond, **how: Any) -> AsyncGenerator[LiveScene]:
+    """Open a scene whose system answered the owner well, and answers so from then on."""
+    script = FirstWell()
+    async with live_scene(script, **how) as scene:
+        await shown_to_the_owner(scene)
+        script.then = respond
+        yield scene
+
+
 @pytest.mark.parametrize("name", WRONG)
 async def test_a_wrong_response_is_typed_and_never_shown(name: str) -> None:
     respond, problem = WRONG[name]
-    script = FirstWell()
-    async with live_scene(script) as scene:
-        await shown_to_the_owner(scene)
-        script.then = respond
+    async with then(respond) as scene:
         error = await scene.refused()
         assert error.problem is problem, error.message
         assert error.about == f"order {ORDER}"
@@ -74,10 +85,7 @@ async def test_a_wrong_response_is_typed_and_never_shown(name: str) -> None:
 @pytest.mark.parametrize("says_its_length", [True, False])
 async def test_two_hundred_megabytes_are_neither_read_nor_held(says_its_length: bool) -> None:
     flood = Flood(says_its_length=says_its_length)
-    script = FirstWell()
-    async with live_scene(script) as scene:
-        await shown_to_the_owner(scene)
-        script.then = flood
+    async with then(flood) as scene:
         tracemalloc.start()
         error = await scene.refused()
         _, peak = tracemalloc.get_traced_memory()
@@ -88,38 +96,16 @@ async def test_two_hundred_megabytes_are_neither_read_nor_held(says_its_length: 
         assert flood.sent_bytes < FLOOD_BYTES / 4
 
 
-async def test_a_compressed_response_is_refused_by_its_header() -> None:
-    script = FirstWell()
-    async with live_scene(script) as scene:
-        await shown_to_the_owner(scene)
-        script.then = gzip_bomb
-        assert "compressed" in (await scene.refused()).message
-
-
 async def test_a_system_that_drips_is_late_by_its_deadline() -> None:
     drip = Drip()
-    script = FirstWell()
-    async with live_scene(script, deadline_s=2.0) as scene:
-        await shown_to_the_owner(scene)
-        script.then = drip
+    async with then(drip, deadline_s=2.0) as scene:
         assert (await scene.refused()).problem is LATE
         assert scene.outcomes == ["ready", "system_late"]
         assert drip.drops < 200  # of the fifty seconds it would take
 
 
-async def test_a_silent_system_is_late_by_the_answer_s_deadline() -> None:
-    script = FirstWell()
-    async with live_scene(script, deadline_s=5.0) as scene:
-        await shown_to_the_owner(scene)
-        script.then = silent
-        assert (await scene.refused(within_s=0.2)).problem is LATE
-
-
 async def test_after_five_failures_the_system_is_not_called_for_a_while() -> None:
-    script = FirstWell()
-    async with live_scene(script) as scene:
-        await shown_to_the_owner(scene)
-        script.then = raw(500)
+    async with then(raw(500)) as scene:
         for _ in range(5):
             await scene.refused()
         before = len(scene.server.exchanges)
@@ -142,10 +128,7 @@ async def test_cookies_of_a_system_are_not_sent_back() -> None:
 # --- text of a system is text ------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_hostile_text_is_shown_as_plain_text(name: str) -> None:
-    script = FirstWell()
-    async with live_scene(script) as scene:
-        await shown_to_the_owner(scene)
-        script.then = body(items=[{"name": HOSTILE[name], "count": 1}])
+    async with then(body(items=[{"name": HOSTILE[name], "count": 1}])) as scene:
         filled = await scene.fill("orders.items")
         (row,) = filled.data.rows
         assert "rin" in row.title
@@ -236,15 +219,6 @@ async def test_an_agent_without_the_label_is_refused() -> None:
         ).problem is ElementProblem.NOT_ALLOWED
 
 
-async def test_nothing_personal_is_read_without_a_context() -> None:
-    async with live_scene() as scene:
-        await shown_to_the_owner(scene)
-        for question in ("Where is her order?", f"Where is order {ORDER}?"):
-            error = await scene.refused(without_context=True, question=question)
-            assert error.problem is ElementProblem.NOT_ALLOWED
-        assert len(scene.server.exchanges) == 1
-
-
 async def test_an_id_of_the_context_that_would_change_the_path_is_no_id() -> None:
     free = connector(
         pattern=r'"type": "string", "pattern": "^\\d{4}-\\d{4}$" -> "type": "string"',
@@ -278,10 +252,11 @@ async def test_the_agent_s_identity_is_passed_on_where_the_system_decides() -> N
         assert seen == ["ann", "bob", "eve%0D%0AX-Assistant-Agent:%20ann"]
 
 
-async def test_where_the_context_decides_no_identity_leaves() -> None:
+async def test_where_the_context_decides_only_a_get_without_an_identity_leaves() -> None:
     async with live_scene() as scene:
         await shown_to_the_owner(scene)
-        assert "x-assistant-agent" not in scene.server.exchanges[0].headers
+        [exchange] = scene.server.exchanges
+        assert (exchange.method, "x-assistant-agent" in exchange.headers) == ("GET", False)
 
 
 # --- one call, caches, switches, records -------------------------------------------------------------------
@@ -332,7 +307,7 @@ async def test_a_system_that_is_switched_off_is_not_called() -> None:
         await shown_to_the_owner(scene)
         scene.switches.off.add("orders")
         assert (await scene.refused()).problem is ElementProblem.SWITCHED_OFF
-        assert len(scene.server.exchanges) == 1
+        assert (len(scene.server.exchanges), scene.outcomes) == (1, ["ready", "switched_off"])
 
 
 async def test_what_is_not_recorded_is_not_shown() -> None:
@@ -356,33 +331,13 @@ async def test_a_record_names_who_whose_when_and_what_and_no_value() -> None:
 
 async def test_a_system_without_an_address_is_unavailable() -> None:
     async with live_scene() as scene:
-        caller = Caller(identity(), context(), "Where is it?")
         nowhere = HttpSystems({}, clock=scene.clock)
         scene.elements.calls = nowhere
-        error = await scene.refused()
-        assert error.problem is UNAVAILABLE
-        assert caller.context is not None
+        assert (await scene.refused()).problem is UNAVAILABLE
         await nowhere.close()
 
 
 # --- credentials -------------------------------------------------------------------------------------------
-async def test_a_token_is_sent_and_read_again_when_it_is_refused() -> None:
-    secrets = iter([b"old-token\n", b"new-token"])
-
-    async def secret() -> bytes:
-        return next(secrets)
-
-    async def checks(exchange: Exchange) -> None:
-        if exchange.headers.get("authorization") == "Bearer new-token":
-            await answers_well(exchange)
-        else:
-            await exchange.respond(401, b"", **JSON)
-
-    async with live_scene(checks, auth="token", secret=secret) as scene:
-        await shown_to_the_owner(scene)
-        await shown_to_the_owner(scene)
-        sent = [exchange.headers["authorization"] for exchange in scene.server.exchanges]
-        assert sent == ["Bearer old-token", "Bearer new-token", "Bearer new-token"]
 
 
 async def test_a_token_with_a_line_break_is_never_sent() -> None:
@@ -411,13 +366,6 @@ async def client_secret() -> bytes:
     return b'{"client_id": "assistant", "client_secret": "s3cret"}'
 
 
-async def test_client_credentials_give_one_token_for_many_reads() -> None:
-    issued = raw(200, b'{"access_token": "issued", "token_type": "Bearer", "expires_in": 600}')
-    async with live_scene(oauth(issued), auth="oauth", secret=client_secret) as scene:
-        await asyncio.gather(*(scene.fill() for _ in range(5)))
-        assert [exchange.method for exchange in scene.server.exchanges].count("POST") == 1
-
-
 @pytest.mark.parametrize(
     "response",
     [
@@ -438,11 +386,54 @@ async def test_a_wrong_token_response_is_typed(response: Respond) -> None:
         assert all(exchange.method == "POST" for exchange in scene.server.exchanges)
 
 
-async def test_only_get_requests_leave() -> None:
-    async with live_scene() as scene:
-        await scene.fill()
-        assert [exchange.method for exchange in scene.server.exchanges] == ["GET"]
-
-
 def test_a_system_access_never_shows_a_secret_in_its_text() -> None:
     assert "s3cret" not in repr(SystemAccess("orders", "https://orders.corp.example", secret=client_secret))
+
+
+@pytest.fixture
+async def secrets(aws_server_url: str) -> AsyncIterator[Any]:
+    async with open_client("secretsmanager", region=REGION, endpoint_url=aws_server_url) as client:
+        yield client
+
+
+async def test_a_secret_is_read_in_its_newest_version(secrets: Any) -> None:
+    name = "assistant/pharmacy/reach/orders"
+    await secrets.create_secret(Name=name, SecretString="old\n")
+    assert await StoredSecret(secrets, name=name)() == b"old"
+    await secrets.put_secret_value(SecretId=name, SecretString="new")
+    assert await StoredSecret(secrets, name=name)() == b"new"
+
+
+async def test_a_missing_or_empty_secret_names_what_to_do(secrets: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"no/such cannot be read \(ResourceNotFoundException\)"):
+        await StoredSecret(secrets, name="no/such")()
+    await secrets.create_secret(Name="empty", SecretString="  ")
+    with pytest.raises(ConfigurationError, match="empty is empty"):
+        await StoredSecret(secrets, name="empty")()
+
+
+async def test_a_live_read_is_signed_so_that_the_system_can_verify_it(secrets: Any) -> None:
+    sign = GetSigner(secrets, service="vpc-lattice-svcs", region=REGION)
+    async with live_scene(auth="sigv4", sign=sign) as scene:
+        await scene.fill()
+        (exchange,) = scene.server.exchanges
+        sent = exchange.headers
+        key = await secrets._request_signer._credentials.get_frozen_credentials()
+        again = AWSRequest(
+            "GET",
+            f"{scene.server.url}{exchange.target}",
+            headers={
+                name: sent[name.lower()]
+                for name in ("Accept", "Accept-Encoding", "Host", "X-Amz-Content-SHA256")
+            },
+        )
+        again.context["timestamp"] = sent["x-amz-date"]
+        signer = SigV4Auth(
+            ReadOnlyCredentials(key.access_key, key.secret_key, key.token), "vpc-lattice-svcs", REGION
+        )
+        again.headers["X-Amz-Date"] = sent["x-amz-date"]
+        canonical = signer.canonical_request(again)
+        expected = signer.signature(signer.string_to_sign(again, canonical), again)
+        assert sent["authorization"].endswith(f"Signature={expected}")
+        assert sent["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
+        assert "vpc-lattice-svcs/aws4_request" in sent["authorization"]

@@ -13,7 +13,6 @@ import pytest
 from assistant.domain.clock import Deadline
 from assistant.domain.live import Caller, ElementProblem, Filled, LiveReadError
 from assistant.options.live.stored import SwitchUnreadableError
-from tests.fakes.scripted_http import Exchange
 from tests.options.live.live_scene import (
     CUSTOMER,
     ORDER,
@@ -25,6 +24,7 @@ from tests.options.live.live_scene import (
     live_scene,
     order,
 )
+from tests.stage.servers import Exchange
 
 ANSWERS, ELEMENTS = 50, ("status", "refill", "items", "track", "status")
 JSON = {"Content_Type": "application/json"}
@@ -185,18 +185,6 @@ async def test_a_late_refusal_of_the_old_token_does_not_clear_the_new_one() -> N
         assert system.issued == 2
 
 
-async def test_a_token_that_stays_refused_is_tried_twice() -> None:
-    async def refuses(exchange: Exchange) -> None:
-        await exchange.respond(401, b"", **JSON)
-
-    async def secret() -> bytes:
-        return b"wrong"
-
-    async with live_scene(refuses, auth="token", secret=secret) as scene:
-        assert (await scene.refused()).problem is ElementProblem.SYSTEM_UNAVAILABLE
-        assert len(scene.server.exchanges) == 2
-
-
 # --- readers who leave -------------------------------------------------------------------------------------
 async def test_a_read_that_nobody_waits_for_any_more_ends_and_the_record_says_so() -> None:
     system = Held()
@@ -214,19 +202,6 @@ async def test_a_read_that_nobody_waits_for_any_more_ends_and_the_record_says_so
         system.released.set()
         assert (await scene.fill(answer_id="a1")).data.values  # a new call
         assert len(scene.server.exchanges) == 2
-
-
-async def test_a_read_goes_on_while_one_element_still_waits_for_it() -> None:
-    system = Held()
-    async with live_scene(system, deadline_s=10.0) as scene:
-        reads = [asyncio.create_task(scene.fill(answer_id="a1", within_s=20.0)) for _ in range(3)]
-        await system.asked.wait()
-        for read in reads[:2]:
-            read.cancel()
-        await asyncio.wait(reads[:2])
-        system.released.set()
-        assert (await reads[2]).data.values
-        assert scene.outcomes == ["ready"]
 
 
 async def test_a_read_that_ended_by_the_answer_s_deadline_is_recorded_as_late() -> None:
@@ -303,14 +278,6 @@ async def test_each_refusal_is_recorded(name: str) -> None:
         assert len(scene.server.exchanges) == 1
 
 
-async def test_a_system_that_is_switched_off_leaves_a_record() -> None:
-    async with live_scene() as scene:
-        await scene.fill()
-        scene.switches.off.add("orders")
-        await scene.refused()
-        assert scene.outcomes == ["ready", "switched_off"]
-
-
 async def test_a_system_whose_switch_was_never_read_is_not_called() -> None:
     async with live_scene() as scene:
         await scene.fill()
@@ -320,10 +287,8 @@ async def test_a_system_whose_switch_was_never_read_is_not_called() -> None:
 
         scene.switches.is_on = unreadable  # type: ignore[method-assign]
         error = await scene.refused()
-        assert (error.problem, "switch of orders" in error.message) == (
-            ElementProblem.SYSTEM_UNAVAILABLE,
-            True,
-        )
+        assert error.problem is ElementProblem.SYSTEM_UNAVAILABLE
+        assert "switch of orders" in error.message
         assert scene.outcomes == ["ready", "system_unavailable"]
         assert len(scene.server.exchanges) == 1
 
@@ -382,3 +347,15 @@ async def test_a_refused_id_is_recorded_as_itself_and_under_the_conversation_s_c
         assert named == [*others, CUSTOMER]
         assert [read.subject for read in scene.reads.reads] == [f"p-{n + 1}" for n in range(len(named))]
         assert set(scene.outcomes) == {"not_allowed"}
+
+
+async def test_a_token_that_stays_refused_is_tried_twice() -> None:
+    async def refuses(exchange: Exchange) -> None:
+        await exchange.respond(401, b"", **JSON)
+
+    async def secret() -> bytes:
+        return b"wrong"
+
+    async with live_scene(refuses, auth="token", secret=secret) as scene:
+        assert (await scene.refused()).problem is ElementProblem.SYSTEM_UNAVAILABLE
+        assert len(scene.server.exchanges) == 2

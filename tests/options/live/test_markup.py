@@ -88,11 +88,6 @@ def test_what_is_no_tag_is_text(text: str) -> None:
     assert joined(list(tags_in(text, lambda _: True))) == [text]
 
 
-def test_a_tag_in_a_tag_is_the_inner_one() -> None:
-    found = joined(list(tags_in("{{orders.{{orders.status}}}}", known)))
-    assert found == ["{{orders.", Tag("orders.status", None, "{{orders.status}}"), "}}"]
-
-
 def test_tags_are_bounded_in_number() -> None:
     found = list(tags_in("{{orders.status}} " * 10_000, known))
     assert sum(isinstance(one, Tag) for one in found) == MOST_ELEMENTS
@@ -152,9 +147,3 @@ def test_a_text_cannot_hold_a_mark_of_its_own() -> None:
     assert (marked, len(tags)) == (ELEMENTS.mark(0), 1)
     assert with_labels(marked, {0: "[order status]"}).text == "[order status]"
     assert without_marks(f"a{ELEMENTS.mark(3)}b", instead=" ") == "a b"
-
-
-def test_marks_of_one_text_are_bounded() -> None:
-    marked, tags = with_marks("{{orders.status}}" * (len(ELEMENTS) + 1), LABELS)
-    assert len(tags) == len(ELEMENTS)
-    assert marked.endswith("{{orders.status}}")

@@ -17,9 +17,8 @@ from assistant.domain.live import Reply
 from assistant.options.live.replies import PostedReplies
 from assistant.options.live.systems import HttpSystems, SystemAccess
 from assistant.tenant.deployment import ReachEntry
-from tests.fakes.scripted_http import Exchange, Script, scripted_http
-from tests.options.live.live_scene import Switches
-from tests.options.live.live_site import BEARER, Site, opened, orders
+from tests.options.live.live_scene import BEARER, Site, Switches, opened, orders
+from tests.stage.servers import Exchange, Script, scripted_http
 
 PATH = "/v1/replies"
 TEXT = "The wait is two days."
@@ -86,18 +85,6 @@ async def test_a_sent_reply_is_recorded_and_posted_with_its_context(tmp_path: Pa
         assert context not in response.text
 
 
-@pytest.mark.parametrize("text", ["The wait is nine days.", "The wait is two days, says Dr. Brandt."])
-async def test_a_text_with_findings_is_posted_once_they_were_seen(tmp_path: Path, text: str) -> None:
-    async with opened(tmp_path, script=of_statuses(202), replies=PATH) as site:
-        answer_id = await answered(site)
-        refused = await send(site, answer_id, text=text)
-        assert (refused.status_code, refused.json()["code"]) == (409, "reply_findings")
-        assert posted(site) == []
-        confirmed = [one["id"] for one in refused.json()["findings"]]
-        assert (await send(site, answer_id, text=text, confirmed=confirmed)).status_code == 200
-        assert [orjson.loads(exchange.body)["text"] for exchange in posted(site)] == [text]
-
-
 async def test_one_failure_of_the_care_application_is_tried_again_under_the_same_key(tmp_path: Path) -> None:
     async with opened(tmp_path, script=of_statuses(503, 200), replies=PATH) as site:
         assert (await send(site, await answered(site))).status_code == 200
@@ -157,14 +144,6 @@ async def test_another_agent_s_answer_is_neither_recorded_nor_posted(tmp_path: P
         answer_id = await answered(site)
         assert (await send(site, answer_id)).status_code == 200
         assert (await send(site, answer_id, agent="bob", send_id="s2")).status_code == 404
-        assert len(posted(site)) == 1
-
-
-async def test_a_reply_whose_record_is_refused_is_not_posted(tmp_path: Path) -> None:
-    async with opened(tmp_path, script=of_statuses(200), replies=PATH) as site:
-        answer_id = await answered(site)
-        assert (await send(site, answer_id)).status_code == 200
-        assert (await send(site, answer_id, text="Another text.")).status_code == 409
         assert len(posted(site)) == 1
 
 

@@ -16,14 +16,14 @@ import pytest
 
 from assistant.answer.live_macs import COUNTS_FOR, LiveMacs
 from assistant.text.language import split_sentences
-from tests.fakes.answering import verdicts
-from tests.fakes.clock import SteppedClock
-from tests.fakes.contexts import FORGED, claims
-from tests.fakes.running_service import RunningService, Scene, running_service
-from tests.fakes.sagemaker_socket import SageMakerSocket
-from tests.fakes.scripted_http import Exchange
-from tests.fakes.tokens import token
-from tests.options.live.live_site import SOURCES, Site, opened, orders
+from tests.options.live.live_scene import SOURCES, Site, opened, orders
+from tests.stage.answering import verdicts
+from tests.stage.contexts import FORGED, claims
+from tests.stage.running_service import RunningService, Scene, running_service
+from tests.stage.sagemaker_runtime import SageMakerSocket
+from tests.stage.servers import Exchange
+from tests.stage.tenant_stores import SteppedClock
+from tests.stage.tokens import token
 
 FLAGS = """[[red_flags]]
 name = "poison"

@@ -19,9 +19,8 @@ from assistant.service.stored import AppendToAnswer, ReadAnswers
 from assistant.stores.ports import ValuesOfSent
 from assistant.tenant.tenant import RecordsSection
 from tests.contracts import samples
-from tests.fakes.answering import FakeTenant, agent
-from tests.fakes.clock import SteppedClock
-from tests.fakes.tenant_stores import TenantStores
+from tests.stage.answering import FakeTenant, agent
+from tests.stage.tenant_stores import SteppedClock, TenantStores
 
 VALUE = "Out for delivery to Elm Street"
 DAY_S = 24 * 3600

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from assistant.domain.live import ElementProblem
-from tests.fakes.scripted_http import Exchange, head
 from tests.options.live.live_scene import ORDER, answers_well, order
+from tests.stage.servers import Exchange, head
 
 Respond = Callable[[Exchange], Awaitable[None]]
 INVALID, UNAVAILABLE, LATE = (
@@ -85,12 +85,6 @@ async def reset(exchange: Exchange) -> None:
 
 
 async def silent(exchange: Exchange) -> None:
-    await exchange.peer_left()
-
-
-async def announce(exchange: Exchange) -> None:
-    """Say that 200 MB come, and send none."""
-    await exchange.write(head(200, length=FLOOD_BYTES, Content_Type="application/json"))
     await exchange.peer_left()
 
 

@@ -12,7 +12,7 @@ import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.fakes.running_service import RunningService, Scene, service_of_two
+from tests.stage.running_service import RunningService, Scene, service_of_two
 
 PATH = "/v1/mcp"
 SERVED = "[mcp]\nserved = true\n"

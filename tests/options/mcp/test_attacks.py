@@ -20,9 +20,9 @@ from assistant.domain.errors import ForbiddenError
 from assistant.options.mcp.routes import require_own_page
 from assistant.tenant.tenant import load_tenant
 from tests.attacks.scene import logged
-from tests.fakes.running_service import RunningService
-from tests.fakes.tokens import claims, token, unsigned
 from tests.options.mcp.scene import PATH, message, post, text_of, tool_service
+from tests.stage.running_service import RunningService
+from tests.stage.tokens import claims, token, unsigned
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FIND = message("search", query="the wait")
@@ -242,19 +242,6 @@ async def test_a_session_id_is_nothing(service: RunningService) -> None:
     assert (await post(service, cancelled, headers=guessed)).status_code == 202
 
 
-async def test_a_subscription_holds_no_connection(service: RunningService) -> None:
-    about = "io.modelcontextprotocol/"
-    meta = {f"{about}protocolVersion": "2026-07-28", f"{about}clientCapabilities": {}}
-    listen = {"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": {"_meta": meta}}
-    headers = {
-        "mcp-protocol-version": "2026-07-28",
-        "mcp-method": "subscriptions/listen",
-        "accept": "application/json, text/event-stream",
-    }
-    response = await post(service, listen, headers=headers)
-    assert "error" in response.json()
-
-
 async def test_no_line_of_the_log_has_a_message_s_text(service: RunningService) -> None:
     with logged() as log:
         await post(service, message("answer", question="How long is SECRETWORD?"))
@@ -273,3 +260,16 @@ async def test_the_edge_of_the_tenant_file_names_host_and_origins() -> None:
     for wrong in ({"host": "desk.sandbox.example.com"}, {"host": host, "origin": f"https://{host}"}):
         with pytest.raises(ForbiddenError):
             require_own_page(Headers(wrong), edge)
+
+
+async def test_a_subscription_holds_no_connection(service: RunningService) -> None:
+    about = "io.modelcontextprotocol/"
+    meta = {f"{about}protocolVersion": "2026-07-28", f"{about}clientCapabilities": {}}
+    listen = {"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": {"_meta": meta}}
+    headers = {
+        "mcp-protocol-version": "2026-07-28",
+        "mcp-method": "subscriptions/listen",
+        "accept": "application/json, text/event-stream",
+    }
+    response = await post(service, listen, headers=headers)
+    assert "error" in response.json()

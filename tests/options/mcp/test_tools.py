@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
+import os
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import orjson
 import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
 
+from assistant.client import AssistantClient, Patience
 from assistant.domain.audit import AccessQuery
 from assistant.domain.clock import SystemClock
-from tests.fakes.running_service import TWO_SENTENCES, RunningService, service_of_two
+from assistant.options.mcp.commands import pass_on
 from tests.options.mcp.scene import PATH, message, post, text_of, tool_service, use, using
+from tests.stage.running_service import TWO_SENTENCES, RunningService, eventually, service_of_two
 
 LINES = "\n".join(f"Shelf {number} holds {'jars and ' * 60}lids." for number in range(1, 101))
 WAIT = "How long is the wait?"
@@ -63,17 +69,6 @@ async def test_a_conversation_goes_on_by_its_id_and_no_other_agent_s(service: Ru
     assert "(not_found)" in others
 
 
-async def test_where_nothing_is_known_it_says_so_as_an_answer_does(service: RunningService) -> None:
-    nowhere = {"filters": {"source": ["nowhere"]}}
-    whole = (await service.ask(body=nowhere)).json()
-    async with using(service) as client:
-        text = await use(client, "answer", question=WAIT, **nowhere)
-        found = await use(client, "search", query=WAIT, **nowhere)
-    assert whole["finish_reason"] == "no_evidence"
-    assert text.startswith(f"{whole['reason']}\n\nanswer_id ")
-    assert found == "No document is near, among those that you may read."
-
-
 async def test_a_search_has_passages_and_asks_no_model(service: RunningService) -> None:
     async with using(service) as client:
         text = await use(client, "search", query="the wait")
@@ -95,22 +90,6 @@ async def test_a_document_opens_at_a_line_or_a_passage_and_goes_on(service: Runn
     last = int(at_line[-2].partition(":")[0])
     assert rest[1].startswith(f"{last + 1}: Shelf {last + 1} ")
     assert behind == f"failed: The document has 100 lines and {len(LINES)} characters. (invalid_request)"
-
-
-async def test_a_document_of_one_long_line_is_read_in_parts(service: RunningService) -> None:
-    text = "".join(f"word{number} " for number in range(4_000))
-    await service.know("long", text)
-    read, start = "", 0
-    async with using(service) as client:
-        while True:
-            shown = await use(client, "open_document", document_id="long", start=start)
-            body, _, more = shown.partition("\n1: ")[2].partition("\nThe document goes on")
-            seen = len(read) - max(0, start - 1_000)
-            read += body[seen:]
-            if not more:
-                break
-            start = int(more.rpartition(" ")[2].rstrip("."))
-    assert read.strip() == text.strip()
 
 
 async def test_what_was_read_is_in_the_audit(service: RunningService) -> None:
@@ -178,22 +157,96 @@ async def test_there_is_no_session_to_wait_for_or_to_end(service: RunningService
     assert response.status_code == 405
 
 
-IMPORTED = """
-import asyncio, pathlib, sys
-from assistant.service import __main__
-from assistant.service.app import build_routes
-build_routes()
-print("mcp" in sys.modules)
-"""
-
-
-def test_a_service_that_serves_no_tools_does_not_import_the_sdk() -> None:
-    done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
 async def test_responses_are_private(service: RunningService) -> None:
     response = await post(service, message("search", query="wait"))
     assert response.headers["cache-control"] == "no-store"
     assert response.headers["x-content-type-options"] == "nosniff"
     assert orjson.loads(response.content)["id"] == 1
+
+
+ROOT = Path(__file__).parents[3]
+
+
+def token_of(service: RunningService, **who: Any) -> str:
+    return service.headers(**who)["authorization"].removeprefix("Bearer ")
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_client_starts_the_command_and_uses_the_tools(service: RunningService, mode: str) -> None:
+    assert service.settings is not None
+    tenants = ("--tenants", str(service.settings.tenants_dir))
+    command = StdioServerParameters(
+        command=sys.executable,
+        args=[
+            "-m",
+            "assistant.cli.main",
+            *tenants,
+            "mcp",
+            *("--tenant", "clinic"),
+            *("--service", service.url),
+        ],
+        env=dict(os.environ) | {"ASSISTANT_LOCAL_SERVICE_TOKEN": token_of(service), "PYTHONPATH": str(ROOT)},
+    )
+    async with Client(stdio_client(command), mode=mode) as client:
+        assert len((await client.list_tools()).tools) == 3
+        assert (await use(client, "answer", question=WAIT)).startswith("Wait two days. [1]")
+        assert "The wait is two days." in await use(client, "open_document", document_id="wait")
+
+
+class Line:
+    """The two ends of a relay, which runs inside the block and gets the end of its input after it."""
+
+    def __init__(self, service: RunningService, *, token: str) -> None:
+        self.given, self.said = SimpleQueue[bytes](), list[dict[str, Any]]()
+        patience = Patience(attempts=1)
+        self.relay = partial(
+            pass_on,
+            lambda: AssistantClient(service.url, token=token, patience=patience),
+            read=self.given.get,
+            write=self.said.append,
+        )
+
+    async def __aenter__(self) -> Line:
+        self.running = asyncio.create_task(self.relay())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.given.put(b"")  # else a thread waits for the next line
+        await self.running
+
+    def give(self, *messages: Any) -> None:
+        for given in messages:
+            self.given.put(given if isinstance(given, bytes) else orjson.dumps(given) + b"\n")
+
+    async def count(self, number: int) -> None:
+        await eventually(lambda: len(self.said) >= number)
+
+
+async def test_a_line_that_is_no_request_is_refused_and_the_next_one_served(service: RunningService) -> None:
+    async with Line(service, token=token_of(service)) as line:
+        line.give(b"no JSON\n", b"[]\n", {"jsonrpc": "2.0", "method": "notifications/initialized"})
+        line.give(message("search", query="wait"))
+        await line.count(3)
+    assert [said["error"]["code"] for said in line.said[:2]] == [-32700, -32700]
+    assert "The wait is two days." in line.said[2]["result"]["content"][0]["text"]
+
+
+async def test_a_refusal_of_the_service_is_the_request_s_error(service: RunningService) -> None:
+    async with Line(service, token="none") as line:
+        line.give(message("search", query="wait"))
+        await line.count(1)
+    assert (line.said[0]["id"], line.said[0]["error"]["code"]) == (1, -32603)
+    assert "sign in again" in line.said[0]["error"]["message"]
+
+
+@pytest.mark.parametrize("ends_by", ["cancelled", "end of input"])
+async def test_a_client_that_cancels_or_ends_ends_its_answer(service: RunningService, ends_by: str) -> None:
+    service.sagemaker.generation_fault = "silent"
+    async with Line(service, token=token_of(service)) as line:
+        line.give(message("answer", question=WAIT))
+        call = await service.sagemaker.generation()
+        if ends_by == "cancelled":
+            line.give({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})
+            await asyncio.wait_for(call.left.wait(), 8)
+    await asyncio.wait_for(call.left.wait(), 8)
+    assert line.said == []

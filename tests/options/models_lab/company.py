@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 from assistant.cli.main import app
 from assistant.domain.errors import AssistantError
 from assistant.tenant.manifests import LlmManifest
-from tests.fakes.aws_server import REGION
-from tests.fakes.neuron_container import Weights
-from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
+from tests.stage.aws_server import REGION
+from tests.stage.neuron_container import Weights
+from tests.stage.sagemaker_control import ACCOUNT, ControlledSageMaker
 
 ROOT = Path(__file__).parents[3]
 NAME = "tiny-inf2"
@@ -130,7 +130,7 @@ class Company:
         (folder / "input/config/hyperparameters.json").write_text(json.dumps(job["HyperParameters"]))
         command = folder / "bin/optimum-cli"
         command.parent.mkdir()
-        stand_in = ROOT / "tests/fakes/neuron_container.py"
+        stand_in = ROOT / "tests/stage/neuron_container.py"
         command.write_text(f'#!/bin/sh\nexec {sys.executable} {stand_in} "$@"\n')
         command.chmod(0o755)
         _, entry = job["AlgorithmSpecification"]["ContainerEntrypoint"]

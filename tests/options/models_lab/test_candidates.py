@@ -1,4 +1,4 @@
-"""``assistant models candidates`` and ``try`` against the AWS emulator."""
+"""``jumpstart.lock.toml``, and ``assistant models candidates`` and ``try`` against the AWS emulator."""
 # pyright: basic
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,22 +17,28 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from assistant.cli.models import app
-from assistant.domain.errors import AssistantError, NotFoundError
-from assistant.options.models_lab.commands import candidates, sagemaker_jobs
+from assistant.domain.errors import AssistantError, ConfigurationError
+from assistant.options.models_lab.commands import sagemaker_jobs
 from assistant.options.models_lab.jumpstart import (
     LOCK_FILE,
     TRIAL_OUTPUT,
+    Facts,
+    Listed,
+    Specification,
     TrialPlace,
     content_bucket,
+    listing_sha256,
     load_candidates,
+    newest,
+    write_facts,
 )
 from assistant.tenant.manifests import LlmManifest
 from assistant.tenant.prices import load_prices
 from assistant.terminal.terminal import GlobalOptions
-from tests.fakes import jumpstart
-from tests.fakes.aws_server import REGION
-from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
-from tests.fakes.sagemaker_environment import install_sdk
+from tests.options.models_lab import jumpstart
+from tests.options.models_lab.jumpstart import FILES, LOCK, MODEL, REGISTRY, manifest, specification
+from tests.stage.aws_server import REGION
+from tests.stage.sagemaker_control import ACCOUNT, ControlledSageMaker, install_sdk
 
 ROOT = Path(__file__).parents[3]
 QUOTA = "ml.g5.2xlarge for endpoint usage"
@@ -199,17 +204,6 @@ def test_a_trial_is_an_isolated_endpoint_whose_parts_have_a_scheduled_deletion(a
         assert json.loads(target["Input"]) == {f"{kind}Name": name}
 
 
-def test_the_hours_begin_when_the_artifact_is_copied(
-    account: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    resolve(account)
-    copied: list[datetime] = []
-    monkeypatch.setattr(candidates.Trial, "copy", lambda *_: copied.append(datetime.now(UTC)))
-    done = json.loads(account.run(*attempt(account, "--hours", "1")).stdout.splitlines()[-1])
-
-    assert datetime.fromisoformat(done["deleted_at"]) - timedelta(hours=1) >= copied[0]
-
-
 def test_a_schedule_that_fails_makes_no_endpoint(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve(account)
     monkeypatch.setenv("AWS_ENDPOINT_URL_SCHEDULER", "http://127.0.0.1:9")
@@ -255,19 +249,6 @@ def test_two_trials_have_two_names_and_a_third_is_refused(account: Account) -> N
     assert names == list(account.place.endpoints)
     assert "are in use" in account.refused(*attempt(account))
     assert account.made()["endpoints"] == names
-
-
-def test_an_unresolved_row_and_an_unknown_id_are_refused(account: Account) -> None:
-    assert "is a candidate without facts" in account.refused(*attempt(account))
-    assert isinstance(account.run(*attempt(account, model="other")).exception, NotFoundError)
-
-
-def test_a_row_of_another_region_is_refused(account: Account) -> None:
-    resolve(account)
-    path = account.root / LOCK_FILE
-    path.write_text(path.read_text().replace(f'region = "{REGION}"', 'region = "eu-west-1"'))
-
-    assert "was resolved in eu-west-1" in account.refused(*attempt(account))
 
 
 def test_an_artifact_that_changed_since_is_refused(account: Account) -> None:
@@ -323,6 +304,8 @@ files = ["config.json"]
 weights_bytes = 2048
 architecture = { layers = 4, kv_heads = 2, head_size = 8, max_tokens = 4096, dtype = "bfloat16" }
 """
+
+
 PUBLISHED = f"""
 [candidate.published]
 region = "{REGION}"
@@ -349,14 +332,73 @@ def test_a_published_row_is_adopted_without_a_hash_and_one_online_command_adds_i
     assert LlmManifest.read(folder).sha256 == load_candidates(lock).usable(jumpstart.MODEL)[1].listing_sha256
 
 
-def test_missing_facts_are_named_and_nothing_is_written(account: Account) -> None:
-    prefix = f"example/{jumpstart.MODEL}/artifacts/inference-prepack/v1.0.0/"
-    account.client("s3").put_object(
-        Bucket=content_bucket(REGION), Key=f"{prefix}config.json", Body=b'{"torch_dtype": "float16"}'
-    )
-    resolve(account)
+OBJECTS = [Listed(key=name, size_bytes=len(body), etag=name) for name, body in FILES.items()]
 
-    assert "do not say layers, kv_heads, head_size" in account.refused(
-        "candidates", "--adopt", jumpstart.MODEL
-    )
-    assert not (account.root / "model_artifacts" / "llm").exists()
+
+def facts(instance: str | None = None, region: str = "us-east-1", **changed: Any) -> Facts:
+    spec = Specification(specification(**changed), region=region, instance=instance)
+    return spec.facts(OBJECTS, FILES["config.json"])
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    path = tmp_path / LOCK_FILE
+    path.write_text(LOCK)
+    return path
+
+
+def resolve_in(lock: Path, **changed: Any) -> None:
+    write_facts(lock, {MODEL: facts(**changed)})
+
+
+def test_the_newest_version_counts_by_numbers_and_a_deprecated_one_does_not() -> None:
+    assert newest(manifest("1.9.0", "1.10.0", "2.0.0", deprecated="2.0.0"), MODEL).version == "1.10.0"
+
+
+def test_facts_follow_from_the_instance_and_its_family() -> None:
+    read = facts()
+
+    assert read.instance == "ml.g5.2xlarge"
+    assert read.image == f"{REGISTRY}/djl-inference:0.34.0-lmi16.0.0-cu128"
+    assert read.environment == {"HF_MODEL_ID": "/opt/ml/model", "WORKERS": "2"}
+    assert read.accelerators == 1
+    assert facts("ml.g6e.2xlarge").environment["WORKERS"] == "1"
+
+
+def test_the_prepacked_artifact_goes_first_and_its_listing_is_hashed() -> None:
+    read = facts()
+
+    prefix = f"example/{MODEL}/artifacts/inference-prepack/v1.0.0/"
+    assert read.artifact == f"s3://jumpstart-cache-prod-us-east-1/{prefix}"
+    assert read.files == ("config.json", "model.safetensors", "tokenizer.json")
+    assert read.weights_bytes == 2048
+    assert read.listing_sha256 == listing_sha256(list(reversed(OBJECTS)))
+    assert read.listing_sha256 != listing_sha256([*OBJECTS[:2], OBJECTS[2].model_copy(update={"etag": "x"})])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"license": None}, "not complete: license"),
+        ({"gated_bucket": True}, "gated bucket"),
+        ({"deprecated": True}, "deprecated or vulnerable"),
+        ({"hosting_eula_key": "eula/example.txt"}, "asks for the acceptance of eula/example.txt"),
+        ({"instance": "ml.c7i.large"}, "does not run on ml.c7i.large; write one of these"),
+        ({"hosting_artifact_compression_type": "Gzip"}, "one packed file"),
+        ({"region": "eu-west-1"}, "on ml.g5.2xlarge in eu-west-1 its facts are not complete: image"),
+        ({"inference_configs": {}}, "not as JumpStart writes them"),
+    ],
+)
+def test_a_specification_that_cannot_be_deployed_is_refused(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        facts(**changed)
+
+
+# the lock
+
+
+def test_a_licence_that_is_not_allowed_is_refused(lock: Path) -> None:
+    resolve_in(lock, license="Research only")
+    for deployed in (load_candidates(lock).usable, load_candidates(lock).adoptable):
+        with pytest.raises(ConfigurationError, match='its licence is "Research only"'):
+            deployed(MODEL)

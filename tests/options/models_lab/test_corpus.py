@@ -10,16 +10,15 @@ import pytest
 
 from assistant.documents.parsing_process import ParsingProcess
 from assistant.domain.documents import Document, DocumentState
-from assistant.domain.errors import ConfigurationError, NotFoundError
+from assistant.domain.errors import ConfigurationError
 from assistant.options.models_lab import corpus
 from assistant.options.models_lab.corpus import Candidate, CorpusRow, CorpusText, WantedDocument
 from assistant.stores.blobs import FolderBlobs
 from assistant.stores.documents import StoredDocuments, StoredStates
 from assistant.stores.sqlite_table import SqliteTable
-from tests.fakes.corpus_documents import SOURCES, documents, statuses
+from tests.stage.knowledge import SOURCES, documents, statuses
 
 MIX = {"handbook": 1.0, "wiki": 1.0}
-ROW = CorpusRow("Wait.", "Refill", "refill", "handbook", "hash", (), "", None)
 
 
 @pytest.fixture
@@ -65,20 +64,6 @@ async def test_only_what_answers_now_is_wanted(
 
     hidden = state in (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
     assert [each.document_id for each in wanted] == ([] if hidden else [status.document_id])
-
-
-async def test_a_new_document_and_a_source_without_weight_are_not_wanted(
-    states: StoredStates,
-) -> None:
-    new, other, answering = statuses(list(documents(5))[1:4])
-    await states.put_many([new.model_copy(update={"live_content_hash": None}), other, answering])
-
-    wanted = corpus.wanted_documents(states, sources=SOURCES, mix={"handbook": 1.0, "wiki": 0.0})
-
-    assert answering.document_id.startswith("wiki:")
-    assert [each async for page in wanted for each in page] == [
-        WantedDocument("d000002", other.content_hash, "handbook", "own texts")
-    ]
 
 
 async def read(folder: Path, found: Sequence[Document], *changed: Document) -> list[CorpusText | str]:
@@ -128,12 +113,6 @@ async def test_documents_without_text_have_no_row_and_stop_no_other(tmp_path: Pa
     assert isinstance(texts[2], CorpusText)
 
 
-def test_cleaning_keeps_words_and_paragraphs() -> None:
-    assert (
-        corpus.cleaned("\ufeffCafe\u0301  \n\n\n\nzero\u200bwidth\x00 \t\n end ") == "Café\n\nzerowidth\n end"
-    )
-
-
 def test_of_near_duplicates_the_lowest_id_stays() -> None:
     assert left_out(candidate(SECOND, "b"), candidate(FIRST, "a"), candidate(FIRST, "c")) == ["b", "c"]
 
@@ -141,18 +120,6 @@ def test_of_near_duplicates_the_lowest_id_stays() -> None:
 def test_a_text_for_every_agent_stays_before_a_restricted_one_and_a_weighty_one_before_others() -> None:
     assert left_out(candidate(FIRST, "a", labels=("hr",)), candidate(SECOND, "b")) == ["a"]
     assert left_out(candidate(FIRST, "a"), candidate(SECOND, "b", weight=2.0)) == ["a"]
-
-
-def test_other_texts_of_a_bucket_stay() -> None:
-    assert left_out(candidate(FIRST, "a"), candidate(" ".join(text_of(2)), "b")) == []
-
-
-def test_a_chain_of_near_duplicates_does_not_join_its_ends() -> None:
-    """Each text begins 7 words after the one before: neighbours share 87 % of their triples, others at most
-    75 %."""
-    words = text_of(3, 128)
-    chain = [candidate(" ".join(words[start : start + 100]), f"{start:02}") for start in range(0, 35, 7)]
-    assert left_out(*chain) == ["07", "21"]
 
 
 def test_signatures_find_near_duplicates_and_little_else() -> None:
@@ -191,17 +158,21 @@ def test_a_weight_below_one_draws_a_share_that_a_larger_one_only_adds_to() -> No
     assert drawn(0.3) < drawn(0.5) < drawn(1.0) == drawn(2.5)
 
 
-def test_a_near_duplicate_is_no_row_whatever_its_weight() -> None:
-    assert corpus.mixed(ROW, is_duplicate=True, mix=MIX) == "near-duplicates"
-
-
 @pytest.mark.parametrize("text", ["wiki", "wiki=", "wiki=-1", "wiki=nan", "wiki=101", "wiki=1e9", "=2"])
 def test_a_weight_that_is_no_number_in_range_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"write SOURCE=N with a number from 0 to 100\.$"):
         corpus.mix_of([text], sources=SOURCES)
 
 
-def test_a_weight_names_a_source_of_the_tenant() -> None:
-    assert corpus.mix_of(["wiki=0.25"], sources=SOURCES) == {"handbook": 1.0, "wiki": 0.25}
-    with pytest.raises(NotFoundError, match="there are handbook"):
-        corpus.mix_of(["wika=2"], sources=SOURCES)
+async def test_a_new_document_and_a_source_without_weight_are_not_wanted(
+    states: StoredStates,
+) -> None:
+    new, other, answering = statuses(list(documents(5))[1:4])
+    await states.put_many([new.model_copy(update={"live_content_hash": None}), other, answering])
+
+    wanted = corpus.wanted_documents(states, sources=SOURCES, mix={"handbook": 1.0, "wiki": 0.0})
+
+    assert answering.document_id.startswith("wiki:")
+    assert [each async for page in wanted for each in page] == [
+        WantedDocument("d000002", other.content_hash, "handbook", "own texts")
+    ]

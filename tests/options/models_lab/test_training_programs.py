@@ -55,21 +55,6 @@ def given(train: ModuleType, root: Path, **hyperparameters: str) -> object:
 
 
 @pytest.mark.parametrize(
-    ("is_neuron", "task", "program"),
-    [
-        (False, "answers", "train_lora"),
-        (False, "preference", "train_lora"),
-        (True, "domain", "train_neuron"),
-    ],
-)
-def test_each_machine_has_its_programs(
-    train: ModuleType, tmp_path: Path, is_neuron: bool, task: str, program: str
-) -> None:
-    assert train.program_of(given(train, tmp_path, task=task), is_neuron=is_neuron) == program
-    assert list(FOLDER.rglob(f"{program}.py"))
-
-
-@pytest.mark.parametrize(
     ("is_neuron", "task", "reason"),
     [
         (True, "preference", "preference is none of domain here: feedback trains on a GPU or CPU"),

@@ -15,7 +15,6 @@ from assistant.answer.prompt import load_prompt
 from assistant.documents.readable import ReadableDocuments
 from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.desk import ItemState
-from assistant.domain.errors import ConflictError
 from assistant.options.desk.approved import ApprovedAnswer
 from assistant.options.desk.opened import LearningStores
 from assistant.options.models_lab.opened import training_sets
@@ -23,9 +22,11 @@ from assistant.options.models_lab.training_sets import (
     CARD,
     MANIFEST,
     SPLITS,
+    Alike,
     Example,
     Origin,
     Sets,
+    families,
     preference_row,
     supervised_row,
 )
@@ -82,22 +83,31 @@ async def test_an_answer_that_was_sent_as_it_is_is_no_preference() -> None:
     assert supervised_row(example)["completion"] == [{"role": "assistant", "content": DRAFT}]
 
 
-async def test_nobody_stands_behind_a_bad_answer_without_a_better_text() -> None:
-    sets = await Signals().bad("a").sets()
-    assert (every(sets), sets.left_out["nobody stands behind a text"]) == ([], 1)
+EXT = {"better_text": "Call ext. 4990."}
 
 
-async def test_a_bad_answer_that_was_sent_unchanged_teaches_nothing() -> None:
-    assert every(await Signals().bad("a").sent("a", DRAFT).sets()) == []
+@pytest.mark.parametrize(
+    ("signals", "why"),
+    [
+        (Signals().bad("a"), "nobody stands behind a text"),
+        (Signals().bad("a").sent("a", DRAFT), "nobody stands behind a text"),
+        (Signals().good("a").bad("a"), "nobody stands behind a text"),
+        (Signals().sent("a", BETTER, unsupported_sent=True), "nobody stands behind a text"),
+        (Signals().good("gone"), "its document or record is gone"),
+        (Signals().bad("silent", words=EXT), "its sources do not hold what it says"),
+        (Signals().bad("a", words=EXT, is_quoted=False), "its sources do not hold what it says"),
+    ],
+)
+async def test_an_answer_that_nobody_or_nothing_stands_behind_teaches_nothing(
+    signals: Signals, why: str
+) -> None:
+    sets = await signals.sets()
+    assert (every(sets), sets.left_out[why]) == ([], 1)
 
 
-async def test_a_sent_text_with_an_unsupported_sentence_teaches_nothing() -> None:
-    assert every(await Signals().sent("a", BETTER, unsupported_sent=True).sets()) == []
-
-
-async def test_a_changed_mind_counts() -> None:
-    assert every(await Signals().good("a").bad("a").sets()) == []
-    assert len(every(await Signals().bad("a").good("a").sets())) == 1
+async def test_a_changed_mind_and_a_number_that_the_sources_hold_count() -> None:
+    for signals in (Signals().bad("a").good("a"), Signals().bad("a", words=EXT)):
+        assert len(every(await signals.sets())) == 1
 
 
 async def test_an_erased_text_is_left_out() -> None:
@@ -106,22 +116,6 @@ async def test_an_erased_text_is_left_out() -> None:
     sets = await signals.sets()
     assert [one.answer_id for one in every(sets)] == ["b"]
     assert sets.left_out["its text is erased or was not kept"] == 1
-
-
-async def test_an_answer_whose_document_is_gone_is_left_out() -> None:
-    sets = await Signals().good("gone").sets()
-    assert (every(sets), sets.left_out["its document or record is gone"]) == ([], 1)
-
-
-async def test_a_text_with_a_number_that_its_sources_do_not_hold_teaches_nothing() -> None:
-    sets = await Signals().bad("silent", words={"better_text": "Call ext. 4990."}).sets()
-    assert (every(sets), sets.left_out["its sources do not hold what it says"]) == ([], 1)
-    assert len(every(await Signals().bad("a", words={"better_text": "Call ext. 4990."}).sets())) == 1
-
-
-async def test_an_answer_that_quoted_no_document_teaches_nothing() -> None:
-    signals = Signals().bad("a", words={"better_text": BETTER}, is_quoted=False)
-    assert (await signals.sets()).left_out["its sources do not hold what it says"] == 1
 
 
 async def test_patients_data_that_is_found_now_is_replaced_and_counted() -> None:
@@ -144,11 +138,6 @@ async def test_marks_that_disagree_on_the_document_are_left_out() -> None:
     agreed = Signals().good("a").good("b").good("c", document="returns")
     (example,) = every(await agreed.sets())
     assert (example.document_id, round(example.agreement, 2)) == ("cold-chain", 0.67)
-
-
-async def test_an_approved_text_needs_no_agreement() -> None:
-    signals = Signals().good("a", document="cold-chain").good("b", document="returns")
-    assert [one.answer_id for one in every(await signals.sets([approved_answer("a")]))] == ["a"]
 
 
 def many(count: int = 120) -> Signals:
@@ -180,13 +169,6 @@ async def test_a_question_near_a_tested_one_does_not_train() -> None:
     assert sets.left_out["its question is near one of the test split"] == 1
 
 
-async def test_the_same_signals_give_the_same_sets_in_any_order() -> None:
-    signals = many(30)
-    first = await signals.sets()
-    signals.events.reverse()
-    assert every(await signals.sets()) == every(first)
-
-
 # Files
 
 
@@ -210,14 +192,6 @@ async def test_the_same_sets_are_the_same_folder_and_are_never_changed(tmp_path:
     assert write(sets, tmp_path) == folder
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert write(await many(31).sets(), tmp_path) != folder
-
-
-async def test_a_folder_that_was_changed_is_refused(tmp_path: Path) -> None:
-    sets = await many(30).sets()
-    folder = write(sets, tmp_path)
-    (folder / MANIFEST).write_text("{}")
-    with pytest.raises(ConflictError, match="it was changed"):
-        write(sets, tmp_path)
 
 
 async def test_a_marked_answer_and_its_sent_reply_are_examples_of_their_own_prompts(tmp_path: Path) -> None:
@@ -253,3 +227,27 @@ async def test_a_marked_answer_and_its_sent_reply_are_examples_of_their_own_prom
     assert "[1.1]" in asked["content"]
     assert preferences.keys() == {"reply"}
     assert preferences["reply"]["rejected"][0]["content"] == draft
+
+
+FIRST = "a warm insulin parcel must be reported within two working days"
+NEAR = FIRST + " please"
+FAR = "an early refill is payable once a year and the claims desk decides"
+
+
+def test_texts_with_most_word_triples_in_common_are_one_family() -> None:
+    assert families([FIRST, FAR, NEAR.upper()]) == [0, 1, 0]
+
+
+def test_a_text_that_is_alike_to_two_joins_their_families() -> None:
+    longer = f"{NEAR} do"
+    assert families([FIRST, f"{longer} it"]) == [0, 1]
+    assert families([FIRST, f"{longer} it", NEAR]) == [0, 0, 0]
+
+
+def test_sets_are_alike_from_the_asked_share_on() -> None:
+    known = Alike(0.5)
+    for parts in ("ab", "abcd", "xy"):
+        known.add(frozenset(parts))
+    assert known.of(frozenset("ab")) == [0, 1]
+    assert known.of(frozenset("abc")) == [0, 1]
+    assert known.of(frozenset("q")) == []

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pypdfium2
@@ -22,7 +21,8 @@ from assistant.domain.errors import DocumentInvalidError
 from assistant.options.office.formats.page_layout import Grid, page_blocks
 from assistant.options.office.formats.page_words import Box, PageContent, Word
 from assistant.options.office.formats.pdf import MOST_PAGES
-from tests.unit.documents.source_files import failure, one, write
+from tests.options.office.writers import pdf, shown
+from tests.unit.documents.scene import failure, one, write
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -160,35 +160,6 @@ def test_a_further_line_of_a_cell_belongs_to_its_row() -> None:
     assert not isinstance(rest, Grid)
 
 
-def test_an_indented_line_in_small_letters_belongs_to_its_row() -> None:
-    lines = (
-        "Rule | Value",
-        "Income per head in | Yearly change",
-        "constant dollars | with growth",
-        "Rate | 5 to 9",
-    )
-    made = words(*lines)
-    for word in made:
-        if word.text in ("constant", "dollars"):
-            word.box = replace(word.box, left=word.box.left + 9, right=word.box.right + 9)
-    (table,) = page_blocks(PageContent(made, []))
-    assert isinstance(table, Grid)
-    assert texts(table)[1:] == [
-        ["Income per head in constant dollars", "Yearly change with growth"],
-        ["Rate", "5 to 9"],
-    ]
-
-
-def test_cells_with_a_narrow_gap_in_some_rows_keep_their_columns() -> None:
-    lines = [f"Row{n} | 1{n} | {n}0000 | 9{n}" for n in range(1, 6)]
-    made = words(*lines)
-    wide = next(word for word in made if word.text == "30000")
-    wide.text, wide.box = "3000000", replace(wide.box, left=165.0, right=275.0)
-    (table,) = page_blocks(PageContent(made, []))
-    assert isinstance(table, Grid)
-    assert texts(table)[2] == ["Row3", "13", "3000000", "93"]
-
-
 def frame(left: float, top: float, right: float, bottom: float) -> list[Box]:
     return [
         Box(left, top, right, top),
@@ -220,36 +191,6 @@ def test_the_lines_of_a_drawing_are_no_table() -> None:
 
 
 # --- files of our own writer ------------------------------------------------------------------------------
-def shown(x: float, y: float, text: str, *, size: float = 11, font: str = "F1", before: str = "") -> str:
-    """Return the operators that show a text as an object of its own."""
-    escaped = text.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)")
-    return f"BT {before} /{font} {size} Tf 1 0 0 1 {x} {y} Tm ({escaped}) Tj ET\n"
-
-
-def pdf(*pages: str, annotations: Sequence[str] = (), root: str = "", objects: Sequence[str] = ()) -> bytes:
-    """Return a file of pages in Helvetica (F2: bold). ``annotations`` are on the first page, ``objects`` from
-    number 11 on."""
-    count = len(pages)
-    first = 11 + len(objects)
-    kids = " ".join(f"{first + 2 * number} 0 R" for number in range(count))
-    made = {
-        1: f"<</Type /Catalog /Pages 2 0 R {root}>>",
-        2: f"<</Type /Pages /Kids [{kids}] /Count {count} /MediaBox [0 0 595 842] "
-        "/Resources <</Font <</F1 3 0 R /F2 4 0 R>>>>>>",
-        3: "<</Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding>>",
-        4: "<</Type /Font /Subtype /Type1 /BaseFont /Helvetica-Bold /Encoding /WinAnsiEncoding>>",
-        **dict(enumerate(objects, start=11)),
-    }
-    for number, page in enumerate(pages):
-        held = f"/Annots [{' '.join(annotations)}]" if annotations and not number else ""
-        made[first + 2 * number] = (
-            f"<</Type /Page /Parent 2 0 R /Contents {first + 2 * number + 1} 0 R {held}>>"
-        )
-        made[first + 2 * number + 1] = f"<</Length {len(page)}>>\nstream\n{page}\nendstream"
-    body = "".join(f"{number} 0 obj {text} endobj\n" for number, text in made.items())
-    return f"%PDF-1.7\n{body}trailer <</Root 1 0 R>>\n%%EOF".encode("cp1252")
-
-
 def text_of_file(raw: bytes) -> str:
     return render(convert("a.pdf", raw)).parsed.text
 
@@ -308,14 +249,6 @@ BODY = [f"The shop has lot {n} of its goods on shelf {n}." for n in range(28)]
 def test_a_text_above_each_page_s_title_belongs_to_it(pages: list[str]) -> None:
     found = headings_above(pdf(*pages), *(f"Phone {n}55 10{n}." for n in range(1, 5)))
     assert [heading.rpartition(" > ")[2] for heading in found] == SHOPS
-
-
-def test_a_text_above_a_heading_belongs_to_its_page_where_the_page_before_is_not_full() -> None:
-    first, last = page_of("#Ash", "Ask inside."), page_of("Phone 255 102.", "#Birch", "Ring twice.")
-    assert headings_above(pdf(first, last), "Phone 255 102.", "Ring twice.") == ["Page 2", "Page 2 > Birch"]
-    full = page_of("#Ash", *BODY)
-    assert headings_above(pdf(full, last), "Phone 255 102.") == ["Page 2 > Ash"]
-    assert headings_above(pdf(full, page_of("Phone 255 102.")), "Phone 255 102.") == ["Page 2 > Ash"]
 
 
 @pytest.mark.parametrize(
@@ -449,33 +382,6 @@ def test_an_accent_that_is_drawn_over_a_letter_is_a_part_of_it() -> None:
     assert text_of_file(pdf(drawn)).endswith("Su m\xe9dico, l\xb4eau")
 
 
-def test_a_hyphen_of_a_browser_divides_a_word_at_the_end_of_its_line() -> None:
-    lines = shown(60, 700, "It is paid after an ad~", font="F2")
-    lines += shown(60, 687, "ministrative review.", font="F2")
-    raw = pdf(lines).replace(
-        b"Bold /Encoding /WinAnsiEncoding", b"Bold /Encoding <</Differences [126 /uni2010]>>"
-    )
-    assert text_of_file(raw).endswith("It is paid after an administrative review.")
-
-
-def test_a_check_box_belongs_to_the_nearer_text() -> None:
-    rows = [
-        [Word(text, Box(x, y, x + 5 * len(text), y + 10), size=10.0) for text, x in row]
-        for y, row in (
-            (100, [("\u2611", 50), ("Tea", 65), ("\u2610", 150), ("Milk", 165)]),
-            (112, [("\u2610", 50), ("Oil", 65), ("\u2611", 150), ("Salt", 165)]),
-            (124, [("Ice", 50), ("\u2610", 70), ("Rum", 150), ("\u2611", 170)]),
-        )
-    ]
-    (table,) = page_blocks(PageContent([word for row in rows for word in row], []))
-    assert isinstance(table, Grid)
-    assert texts(table) == [
-        ["\u2611 Tea", "\u2610 Milk"],
-        ["\u2610 Oil", "\u2611 Salt"],
-        ["Ice \u2610", "Rum \u2611"],
-    ]
-
-
 def test_a_short_list_of_labels_with_values_names_no_columns() -> None:
     def drawn(*rows: tuple[str, str]) -> str:
         places = enumerate(rows)
@@ -587,40 +493,6 @@ def test_names_above_the_lines_of_a_table_are_its_names_and_a_caption_is_not() -
     assert [*rows_and_sections(PAGE_1 + caption)] == AS_NAMED
 
 
-def test_names_in_two_near_lines_are_one_row() -> None:
-    units_of = drawn(("Drug", "Dose", "Weight"), top=787) + drawn(("of dogs", "(mg)", "(kg)"), top=776)
-    rows = rows_and_sections(PAGE_1 + units_of + drawn(*HALLS, top=758))
-    assert next(iter(rows)) == "Drug of dogs: Hall A; Dose (mg): 4.50; Weight (kg): 32.00"
-
-
-def test_titles_as_far_apart_as_the_rows_are_rows_of_the_table() -> None:
-    def wide(*rows: Sequence[str] | str) -> str:
-        return "".join(drawn(row, top=790 - 30 * at) for at, row in enumerate(rows))
-
-    first = PAGE_1 + wide(NAMES, "#Old", *HALLS[:2], "#New", *HALLS[2:4])
-    assert [*rows_and_sections(first, wide(*HALLS[4:6], "#Open", HALLS[6]))] == [
-        "Old",
-        *(f"Old > {row}" for row in AS_NAMED[:2]),
-        "New",
-        *(f"New > {row}" for row in AS_NAMED[2:6]),
-        "Open",
-        f"Open > {AS_NAMED[6]}",
-    ]
-
-
-def test_a_line_below_a_note_that_ends_before_the_margin_is_no_part_of_it() -> None:
-    note = shown(60, 560, "(1) Ask at desk 3 on Mondays.") + shown(60, 548, "Draft: hall A 9.00.")
-    halls = [(f"{name} (1)" if name == "Hall B" else name, *rest) for name, *rest in HALLS]
-    rows = rows_and_sections(PAGE_1 + drawn(NAMES, *halls) + note)
-    assert "Room: Hall B (1); Hour: 9.50; Day: 243.00; (1) Ask at desk 3 on Mondays." in rows
-
-
-def test_a_heading_in_larger_letters_begins_another_table() -> None:
-    heading = shown(60, 790 - 16 * 8, "Tents", size=14, font="F2")
-    tables = drawn(NAMES, *HALLS) + heading + drawn(NAMES, *HALLS[:3], top=790 - 16 * 9)
-    assert rows_and_sections(PAGE_1 + tables)[AS_NAMED[0]] == "Tents"
-
-
 FIELDS = (
     "<</FT /Tx /T (limit) /V (150 dollars) /Rect [220 695 330 712]",
     "<</FT /Btn /T (tea) /V /Yes /AS /Yes /Rect [60 668 72 680] /AP <</N <</Yes 15 0 R>>>>",
@@ -703,20 +575,6 @@ def test_a_hyphen_at_a_line_s_end_stays_where_its_words_make_none_together(
 ) -> None:
     raw = pdf(shown(60, 700, f"It is here {first}") + shown(60, 687, f"{second} for each."))
     assert text_of_file(raw).endswith(f"It is here {text} for each.")
-
-
-def test_a_font_that_shows_only_signs_is_refused() -> None:
-    raw = pdf(shown(60, 700, "".join(chr(33 + ord(char) % 7) if char != " " else " " for char in SENTENCE)))
-    assert convert("a.pdf", raw).blocks  # seven signs may be bullets
-    signs = "!\"#$%&'*+,-./:;"
-    raw = pdf(shown(60, 700, "".join(signs[ord(char) % 15] if char != " " else " " for char in SENTENCE)))
-    assert refusal(raw).startswith("its letters are not those that its fonts show.")
-
-
-def test_unreadable_letters_of_one_font_are_counted() -> None:
-    raw = pdf(shown(60, 700, SENTENCE) + shown(60, 650, shifted(SENTENCE, 5), font="F2"))
-    assert text_of_file(raw).endswith(SENTENCE)
-    assert losses_of(raw) == ["words in unreadable letters (page 1): 16"]
 
 
 def test_lists_keep_their_numbers() -> None:

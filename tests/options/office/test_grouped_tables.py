@@ -27,7 +27,7 @@ from assistant.documents.parsing.html import read_html
 from assistant.documents.parsing.markdown import read_markdown
 from assistant.documents.parsing.render import render
 from assistant.domain.documents import UnitKind
-from tests.options.office.test_conversion_pdf import pdf, shown
+from tests.options.office.writers import pdf, shown
 
 KEYS = ("Fern", "Oak", "Ginkgo", "Moss", "Ivy", "Palm", "Reed", "Sedge", "Birch", "Cedar", "Elm", "Thyme")
 PARTS = ("leaf", "root", "seed", "bark", "stem", "bulb")

@@ -15,8 +15,8 @@ import pytest
 from assistant.documents.files import SourceDocument, SourceFailure, read_sources
 from assistant.documents.parsing import parse_document
 from assistant.options.office.formats.pdf import MOST_PAGES
-from tests.programs import require
-from tests.unit.documents.source_files import read
+from tests.stage.programs import require
+from tests.unit.documents.scene import read
 
 DATA = Path(__file__).parents[2] / "data"
 SCAN = DATA / "notice_scanned.pdf"

@@ -16,7 +16,7 @@ from pptx.util import Inches
 from assistant.documents.formats import convert
 from assistant.documents.page import Page
 from assistant.documents.parsing.render import render
-from tests.options.office.names import NAMES
+from tests.options.office.writers import NAMES
 
 FULL = {"left": Inches(1), "top": Inches(3), "width": Inches(4), "height": Inches(1)}
 
@@ -96,22 +96,6 @@ def test_line_breaks_and_formulas_of_a_slide_stay_apart() -> None:
     formula = f"<mc:AlternateContent><mc:Choice><m:oMath>{square}</m:oMath></mc:Choice></mc:AlternateContent>"
     paragraphs(box, run("1") + "<a:br/>" + run("6 at most, ") + formula)
     assert texts(converted(file))[1:] == ["1", "6 at most, w^2"]
-
-
-def test_cells_of_a_slide_stand_under_their_own_names() -> None:
-    file = a_presentation("Plans")
-    grid = file.slides[0].shapes.add_table(4, 3, **FULL).table
-    rows = [["Plan", "Copay", ""], ["", "shop", "mail"], ["Silver", "$11", "$12"], ["", "none", ""]]
-    for at, row in enumerate(rows):
-        for place, text in enumerate(row):
-            grid.cell(at, place).text = text
-    grid.cell(0, 1).merge(grid.cell(0, 2))
-    grid.cell(2, 0).merge(grid.cell(3, 0))
-    grid.cell(3, 1).merge(grid.cell(3, 2))
-    assert texts(converted(file))[1:] == [
-        "Plan: Silver; Copay shop: $11; Copay mail: $12",
-        "Plan: Silver; Copay shop: none; Copay mail: none",
-    ]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from assistant.documents.page import Page
 from assistant.documents.parsing.render import render
 from assistant.domain.documents import UnitKind
 from assistant.domain.errors import DocumentInvalidError
-from tests.options.office.names import NAMES, OFFICE
+from tests.options.office.writers import NAMES, OFFICE
 
 
 def element(name: str, content: str) -> str:
@@ -151,12 +151,6 @@ def test_a_raised_number_is_no_part_of_another(raised: str) -> None:
     assert text(body, styles=made) == "under 2.5 x 10^12/L, for $40 [3] a visit"
 
 
-def test_a_lowered_number_is_no_part_of_another_and_a_line_that_is_all_raised_is_a_line() -> None:
-    lowered = '<w:position w:val="-6"/>'
-    assert text(p("log2", r("10", lowered), " of it")) == "log2_10 of it"
-    assert text(p(r("12 dollars", '<w:position w:val="4"/>'))) == "12 dollars"
-
-
 @pytest.mark.parametrize("struck", ["<w:strike/>", "<w:dstrike/>", '<w:rStyle w:val="Old"/>'])
 def test_struck_words_are_left_out_and_counted(struck: str) -> None:
     made = styles(Old="old (run)|<w:rPr><w:strike/></w:rPr>")
@@ -238,19 +232,6 @@ def test_a_list_has_the_numbers_that_word_shows() -> None:
     ]
 
 
-def test_a_list_goes_on_after_a_paragraph_and_a_picture() -> None:
-    picture = drawing('<wp:docPr id="1" name="x" descr="The red lever"/><pic:pic/>')
-    made = numbering(level(0, "decimal", "Step %1:"))
-    body = item("Lift.") + p("Mind the glass.") + item("Turn.") + p(picture) + item("Go back to step 2.")
-    assert text(body, numbering=made).split("\n\n") == [
-        "Step 1: Lift.",
-        "Mind the glass.",
-        "Step 2: Turn.",
-        "The red lever",
-        "Step 3: Go back to step 2.",
-    ]
-
-
 def test_numbers_of_levels_are_joined_and_a_list_starts_again_where_it_says_so() -> None:
     again = '<w:lvlOverride w:ilvl="0"><w:startOverride w:val="7"/></w:lvlOverride>'
     nums = '<w:num w:numId="1"><w:abstractNumId w:val="0"/></w:num>'
@@ -281,22 +262,6 @@ def test_a_heading_has_the_number_of_its_style() -> None:
     assert section.headings == ("2 Doses", "2.1 Children")
 
 
-@pytest.mark.parametrize(
-    ("form", "shown"),
-    [
-        ("lowerLetter", ["aa", "bb"]),
-        ("upperLetter", ["AA", "BB"]),
-        ("lowerRoman", ["xxvii", "xxviii"]),
-        ("decimalZero", ["27", "28"]),
-        ("chicago", ["27", "28"]),
-    ],
-)
-def test_numbers_go_on_as_word_writes_them(form: str, shown: list[str]) -> None:
-    made = numbering(level(0, form, "(%1)", '<w:start w:val="27"/>'))
-    lines = text(item("Lift.") + item("Turn."), numbering=made).splitlines()
-    assert lines == [f"({number}) {words}" for number, words in zip(shown, ("Lift.", "Turn."), strict=True)]
-
-
 # --- tables -------------------------------------------------------------------------------------------------
 WIDE = '<w:gridSpan w:val="2"/>'
 BEGIN, GO_ON = '<w:vMerge w:val="restart"/>', "<w:vMerge/>"
@@ -313,21 +278,6 @@ def test_cells_that_span_rows_and_columns_stand_under_their_own_names() -> None:
         "Plan: Silver; Copay shop: $11; Copay mail: $12",
         "Plan: Silver; Copay shop: none; Copay mail: none",
     ]
-
-
-def test_merged_cells_say_that_two_rows_with_digits_name_the_columns() -> None:
-    body = table(
-        [cell("Drug", properties=BEGIN), cell("Bottle", properties=WIDE)],
-        [cell("", properties=GO_ON), "30 mL", "100 mL"],
-        ["Gel", "$24", "not made"],
-    )
-    assert rows(body) == ["Drug: Gel; Bottle 30 mL: $24; Bottle 100 mL: not made"]
-    merged = table(
-        [cell("10", properties=BEGIN), cell("20", properties=BEGIN), cell("30", properties=BEGIN)],
-        [cell("", properties=GO_ON), cell("", properties=GO_ON), cell("", properties=GO_ON)],
-        ["11", "21", "31"],
-    )
-    assert rows(merged) == ["10 | 20 | 30", "11 | 21 | 31"]
 
 
 def test_labels_and_check_boxes_name_no_columns() -> None:
@@ -399,27 +349,6 @@ def test_the_style_of_a_table_shows_that_its_first_row_names_the_columns(
     assert ("Door: North; Code: blue" in render(converted).parsed.text) is is_named
     pairs = table(["Monday", "9 to 12"], ["Friday", "closed"]).replace("<w:tbl>", f"<w:tbl>{properties}")
     assert text(pairs, styles=styles(Grid=f"Grid|{made}")) == "Monday | 9 to 12\nFriday | closed"
-
-
-def test_a_section_far_below_gives_no_title() -> None:
-    named = styles(H2="heading 2")
-    below = p("Please keep it.") + p("Times", properties='<w:pStyle w:val="H2"/>') + p("Nine.")
-    core = element("coreProperties", "<dc:title xmlns:dc='http://purl.org/dc/elements/1.1/'>{}</dc:title>")
-    titles = [
-        page(first + below, styles=named, **{"docProps/core.xml": core.format(said)}).title
-        for first, said in [
-            (p(r("Vaccination room", "<w:b/>")), "Room memo 2026"),
-            ("", "Room memo 2026"),
-            ("", "Microsoft Word - memo.doc"),
-        ]
-    ]
-    assert titles == ["Vaccination room", "Room memo 2026", None]
-
-
-def test_a_row_that_begins_later_goes_on_with_the_first_cell_above() -> None:
-    later = "<w:tr><w:trPr><w:gridBefore w:val='1'/></w:trPr>" + cell("9") + cell("8") + "</w:tr>"
-    body = table(["Ward", "Beds", "Rooms"], ["North", "4", "2"]).replace("</w:tbl>", f"{later}</w:tbl>")
-    assert rows(body)[-1] == "Ward: North; Beds: 9; Rooms: 8"
 
 
 # --- changes, controls, links, fields -----------------------------------------------------------------------
@@ -617,13 +546,6 @@ def test_a_header_that_is_more_than_a_page_s_number_is_the_banner(lines: str, ba
     converted = page(body, **parts)
     assert converted.banner.replace("\u2010", "-") == banner
     assert len(converted.blocks) == 1
-
-
-def test_a_header_that_repeats_the_title_is_no_banner() -> None:
-    made = styles(T="Title")
-    body = p("Copays of 2026", properties='<w:pStyle w:val="T"/>') + p("Pay 5 dollars.") + section("header1")
-    for header, banner in (("Copays of 2026", ""), ("Copays of 2025", "Copays of 2025")):
-        assert page(body, styles=made, header1=element("hdr", p(header))).banner == banner
 
 
 def test_a_watermark_is_the_banner_and_headers_that_no_page_shows_are_none() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionChunk
 
-from tests.fakes.running_service import RunningService, Scene, running_service, service_of_two
+from tests.stage.running_service import RunningService, Scene, running_service, service_of_two
 
 QUESTION: list[Any] = [{"role": "user", "content": "How long is the wait?"}]
 
@@ -41,10 +41,6 @@ async def streamed(chat: AsyncOpenAI, **changes: Any) -> list[ChatCompletionChun
     return [chunk async for chunk in await chat.chat.completions.create(stream=True, **call)]
 
 
-def text_of(chunks: Sequence[ChatCompletionChunk]) -> str:
-    return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
-
-
 async def record_of(service: RunningService, answer_id: str) -> dict[str, Any]:
     response = await service.client.get(f"/v1/answers/{answer_id}", headers=service.headers())
     assert response.status_code == 200, response.text
@@ -61,19 +57,6 @@ async def test_a_whole_completion_is_an_answer_on_record(service: RunningService
     assert completion.usage.total_tokens == 8
     record = await record_of(service, completion.id)
     assert (record["question"], record["text"]) == ("How long is the wait?", "Wait two days.")
-
-
-async def test_a_recorded_conversation_goes_on_by_its_id(service: RunningService, chat: AsyncOpenAI) -> None:
-    first = await chat.chat.completions.create(model="default", messages=QUESTION)
-    conversation_id = getattr(first, "answer")["conversation_id"]  # noqa: B009 - our own field
-    second = await chat.chat.completions.create(
-        model="default",
-        messages=[{"role": "user", "content": "And by mail?"}],
-        extra_body={"conversation_id": conversation_id},
-    )
-    record = await record_of(service, second.id)
-    assert record["conversation_id"] == conversation_id
-    assert "Wait two days." in str(service.sagemaker.generations[-1].body)
 
 
 async def test_another_agent_s_conversation_is_not_there(service: RunningService, chat: AsyncOpenAI) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.browser.conftest import FLAGS, STEP_LIMIT_MS
-from tests.browser.product import REPOSITORY
+from tests.browser.conftest import STEP_LIMIT_MS
 from tests.options.panel.scene import PACKAGE, PanelScene, bundled, running_scene
-from tests.programs import require
 
 
 @pytest.fixture(scope="session")
@@ -24,26 +22,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PanelScene]:
         yield scene
 
 
-@pytest.fixture(scope="module")  # not longer: its event loop would stand in the way of asynchronous tests
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=require("chromium"), args=list(FLAGS))
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    expect.set_options(timeout=STEP_LIMIT_MS)
     context = browser.new_context(viewport={"width": 1000, "height": 760})
     context.set_default_timeout(STEP_LIMIT_MS)
     yield context
     context.close()
-
-
-@pytest.fixture(scope="session")
-def axe_source() -> str:
-    return (REPOSITORY / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -26,11 +26,10 @@ from assistant.laptop.tokens import (
     issue_context,
     load_or_create_signing_key,
 )
-from tests.browser.product import REPOSITORY
-from tests.browser.scripted_llm import in_thread
-from tests.fakes.contexts import CARE, CONTEXT_AUDIENCE
-from tests.fakes.running_service import RunningService, Scene, service_on, service_settings
-from tests.fakes.sagemaker_socket import sagemaker_socket
+from tests.browser.product import REPOSITORY, in_thread
+from tests.stage.contexts import CARE, CONTEXT_AUDIENCE
+from tests.stage.running_service import RunningService, Scene, service_on, service_settings
+from tests.stage.sagemaker_runtime import sagemaker_socket
 
 PACKAGE = REPOSITORY / "assistant/options/panel/package"
 ESBUILD = REPOSITORY / "node_modules/.bin/esbuild"

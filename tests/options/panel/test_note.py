@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from tests.fakes.running_service import NOTHING_IS_NEAR, RunningService, Scene, running_service
+from tests.stage.running_service import NOTHING_IS_NEAR, RunningService, Scene, running_service
 
 LINES = "The wait is two days. Bring the card."
 

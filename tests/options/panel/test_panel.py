@@ -225,35 +225,6 @@ def test_the_context_goes_with_the_question_and_another_is_asked_for(
     assert [body["question"] for body in bodies] == ["", ""]
 
 
-def test_a_page_that_cannot_take_the_reply_is_told_to_the_agent(
-    own: Callable[[], Page], scene: PanelScene
-) -> None:
-    page = own()
-    panel = panel_of(page)
-    hand(page, "T-1", "When is a refill due?")
-    panel.get_by_role("button", name="Answer the customer").click()
-    panel.locator("#edit-reply").click()
-    panel.locator("#reply").fill("A refill is due after 25 days.")
-    panel.get_by_role("button", name="Insert", exact=True).click()
-    expect(panel.get_by_role("button", name="The page did not take it: copy it")).to_be_visible()
-    expect(panel.get_by_role("button", name="Add as note")).to_have_count(0)
-
-
-@pytest.mark.parametrize(("agent", "tenant"), [("bob", "clinic"), ("ann", "pharmacy")])
-def test_a_code_of_another_agent_or_tenant_does_not_get_in_to_this_ones_work(
-    own: Callable[[], Page], scene: PanelScene, agent: str, tenant: str
-) -> None:
-    page = own()
-    panel = panel_of(page)
-    hand(page, "T-1", "When is a refill due?")
-    expect(panel.locator(".chat-bar")).to_contain_text("T-1")
-    page.evaluate("code => { window.code = code; told.length = 0 }", scene.code(agent, tenant))
-    page.route("**/v1/answers", lambda route: route.fulfill(status=401, body="{}"), times=1)
-    panel.get_by_role("button", name="Answer the customer").click()
-    page.wait_for_function("told.includes('refused: agent')")
-    expect(panel.locator(".panel-sign-in")).to_be_visible()
-
-
 @pytest.mark.parametrize("width", [360, 480])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_panel_has_no_violation_of_accessibility_rules(
@@ -296,3 +267,52 @@ def test_the_panel_has_no_violation_of_accessibility_rules(
 RUN_AXE = """;
 axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations.flatMap(
   ({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id}: ${target}: ${failureSummary}`)))"""
+
+
+LINE = "A refill is due after 25 days."
+SUGGESTION = {
+    "suggestion_id": "s1",
+    "document_id": "refill",
+    "title": "Refills",
+    "heading": "When",
+    "lines": [LINE],
+    "document_url": "/d",
+    "step": 17,
+}
+FLAG = {"name": "chest_pain", "text": "Possible heart attack. Dial 911 now.", "call": "911"}
+
+
+@pytest.mark.parametrize("is_emergency", [True, False])
+def test_what_the_chat_gives_is_shown_unasked(
+    helpdesk: Callable[..., Page],
+    context: BrowserContext,
+    scene: PanelScene,
+    axe_source: str,
+    is_emergency: bool,
+) -> None:
+    asked: list[Any] = []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.post_data_json)
+        flags, suggestion = ([FLAG], None) if is_emergency else ([], SUGGESTION)
+        route.fulfill(json={"red_flags": flags, "suggestion": suggestion})
+
+    context.route("**/v1/turns**", answer)
+    page = helpdesk(scene.code())
+    panel = panel_of(page)
+    if is_emergency:
+        expect(panel.get_by_role("alert")).to_contain_text("Call: 911")
+        return
+    bar = panel.get_by_role("region", name="Suggestion")
+    expect(bar).to_contain_text(LINE)
+    [[turn]] = [one["turns"] for one in asked]
+    assert turn["who"] == "customer"
+    frame = page.frames[1]
+    frame.evaluate(axe_source)
+    assert frame.evaluate("axe.run(document).then(({ violations }) => violations.map(({ id }) => id))") == []
+    bar.get_by_role("button", name="Open as an answer").click()
+    bar.get_by_role("button", name="Insert these lines").click()
+    expect(bar).to_have_count(0)
+    expect(panel.locator("#reply")).to_have_value(LINE)
+    assert [(one["kind"], one["step"]) for one in asked[1:]] == [("opened", 17), ("inserted", 17)]
+    assert frame.evaluate(NOTHING_KEPT) == 0

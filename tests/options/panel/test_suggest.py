@@ -12,7 +12,7 @@ import pytest
 
 from assistant.answer.scores import shipped_weights
 from assistant.answer.section import NEAR_FEATURES, PartQuote
-from tests.fakes.running_service import RunningService, Scene, running_service
+from tests.stage.running_service import RunningService, Scene, running_service
 
 CANARY = "Zylowordia"
 ASKED = f"{CANARY} asks how long the wait is"
@@ -107,32 +107,6 @@ async def test_no_word_of_a_turn_is_in_a_store_a_file_or_a_log(
     assert CANARY not in (await service.operated("/metrics")).text
     await service.answered(question=ASKED)  # a question is kept: this search finds words
     assert files_with(tmp_path, CANARY) != []
-
-
-@pytest.mark.usefixtures("certain")
-async def test_what_became_of_a_suggestion_is_kept_with_the_answer_and_counted_once(
-    service: RunningService,
-) -> None:
-    suggestion = (await turns(service, "How long is the wait?")).json()["suggestion"]
-    answer_id = (await service.answered())["answer_id"]
-    path, step = f"/v1/turns/{suggestion['suggestion_id']}/acts", suggestion["step"]
-
-    async def act(kind: str, agent: str = "ann") -> int:
-        body = {"answer_id": answer_id, "kind": kind, "step": step}
-        return (await service.client.post(path, json=body, headers=service.headers(agent))).status_code
-
-    assert [await act("opened"), await act("opened"), await act("inserted")] == [200, 200, 200]
-    assert await act("opened", agent="bob") == 404
-    bobs = (await service.answered(agent="bob"))["answer_id"]
-    for made_up, who in ((suggestion["suggestion_id"], "bob"), ("x" * 64, "ann")):
-        body = {"answer_id": bobs if who == "bob" else answer_id, "kind": "inserted", "step": step}
-        marked = f"/v1/turns/{made_up}/acts"
-        refused = await service.client.post(marked, json=body, headers=service.headers(who))
-        assert refused.status_code == 404, "no suggestion of theirs"
-    [counted] = (await counts(service)).json()["steps"]
-    assert counted == {"step": step, "shown": 1, "opened": 1, "inserted": 1}
-    assert (await counts(service, roles=["agent"])).status_code == 403
-    assert (await counts(service, tenant="pharmacy")).json()["steps"] == []
 
 
 @pytest.mark.usefixtures("certain")

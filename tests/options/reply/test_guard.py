@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fakes.running_service import RunningService, Scene, running_service
-from tests.fakes.sagemaker_socket import SageMakerSocket
+from tests.stage.running_service import RunningService, Scene, running_service
+from tests.stage.sagemaker_runtime import SageMakerSocket
 
 LINES = (
     "Membership starts on 3 March. The deposit is 40 dollars, and members get it back. "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ import pytest
 from assistant.client import AssistantClient
 from assistant.domain.answers import CheckBody, ReplyBody, Sent, StoredSent
 from assistant.service import wire
-from tests.fakes.answering import verdicts
-from tests.fakes.running_service import RunningService, Scene, events_of, running_service, service_of_two
-from tests.fakes.sagemaker_socket import SageMakerSocket
 from tests.integration.service.callers import calling
+from tests.stage.answering import verdicts
+from tests.stage.running_service import RunningService, Scene, events_of, running_service, service_of_two
+from tests.stage.sagemaker_runtime import SageMakerSocket
 
 CITED = ("The wait is two days [1.1].",)
 REPLY = ("You wait two days", ", not 10 weeks.")
@@ -130,24 +129,6 @@ async def test_the_record_of_a_reply_keeps_no_line(service: RunningService) -> N
     assert [(one.kind, one.values, one.line) for one in stored.record.checks] == [
         ("contradicts", ("wait",), None)
     ]
-
-
-async def test_without_a_place_the_model_is_not_asked(tmp_path: Path) -> None:
-    scene = Scene(streams_per_agent=1, checks=True)
-    async with running_service(tmp_path, scene) as service, calling(service) as client:
-        await service.know("wait", "The wait is two days.")
-        check = service.sagemaker.of_check = SageMakerSocket(texts=(HELD,))
-        check_ends = check.hold_after(0)
-        answer_id = await answered(service)  # which has no place while its check goes on
-        opened = service.sagemaker.hold_after(1)
-        writing = asyncio.create_task(client.write_reply(answer_id))
-        await service.sagemaker.generation(3)  # after the answer and its check
-        checked = await checked_of(client, answer_id, RIGHT)
-        assert (checked.checks, checked.degraded) == ((), ("reply_check",))
-        opened.set()
-        await writing
-        assert (await checked_of(client, answer_id, RIGHT)).degraded == ()
-        check_ends.set()
 
 
 async def test_another_agent_finds_no_answer(service: RunningService) -> None:

@@ -113,23 +113,6 @@ def test_a_unit_is_converted_to_that_of_the_values() -> None:
     assert bound.missed_by(ItemFacts(item_id="a", properties={"Weight": "9.2 kg"})) > 0.0
 
 
-def tents(currency: str | None) -> Catalogue:
-    facts = ItemFacts(
-        item_id="T-1",
-        category="Tents",
-        price=Decimal(249),
-        currency=currency,
-        properties={"Persons": "2", "Comfort temperature": "-3 °C", "Water column": "3,000 mm"},
-    )
-    return Catalogue.of([KnownItem("catalogue:T-1", "Tarn", facts)], language("en"))
-
-
-def test_a_price_in_another_currency_is_not_checked() -> None:
-    found = read("a tent under $300 for at least 2 persons", tents("EUR"))
-    assert bounds(found) == [("Persons", "at least 2 persons")]
-    assert found.unread == ("under $300",)
-
-
 # --- what is not checked ----------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("question", "unread"),

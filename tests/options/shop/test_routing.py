@@ -14,7 +14,6 @@ import pytest
 from assistant.answer.adaptations import read_released_router
 from assistant.answer.route import (
     AGE_STRENGTH,
-    LEAST_SHARE,
     STRENGTH,
     Router,
     SourceScores,
@@ -80,10 +79,6 @@ def test_a_document_gets_the_logarithm_of_its_source_s_share() -> None:
     assert added.of("reviews:r1") == pytest.approx(STRENGTH * log(0.1))
 
 
-def test_no_source_is_shut_out() -> None:
-    assert scores({"catalogue": 1.0, "reviews": 0.0}).of("reviews:r1") == STRENGTH * log(LEAST_SHARE)
-
-
 @pytest.mark.parametrize(
     ("written", "halves"), [(TODAY, 0.0), (date(2026, 8, 13), 1.0), (date(2020, 1, 1), 3.0)]
 )
@@ -136,12 +131,6 @@ def release(state: ReleaseState, *, content: dict[str, Any] = ROUTER, **changes:
     )
 
 
-def test_the_live_router_serves() -> None:
-    items = [release(ReleaseState.REPLACED), release(ReleaseState.REFUSED), release(ReleaseState.LIVE)]
-    assert read_released_router(items, tenant=TENANT) is not None
-    assert read_released_router(items[:2], tenant=TENANT) is None
-
-
 @pytest.mark.parametrize(
     "broken",
     [
@@ -154,3 +143,9 @@ def test_the_live_router_serves() -> None:
 )
 def test_a_router_that_does_not_fit_the_tenant_does_not_serve(broken: DeskItem) -> None:
     assert read_released_router([broken], tenant=TENANT) is None
+
+
+def test_the_live_router_serves() -> None:
+    items = [release(ReleaseState.REPLACED), release(ReleaseState.REFUSED), release(ReleaseState.LIVE)]
+    assert read_released_router(items, tenant=TENANT) is not None
+    assert read_released_router(items[:2], tenant=TENANT) is None

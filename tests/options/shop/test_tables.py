@@ -4,30 +4,81 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import date
+from decimal import Decimal
 
 import pytest
 
+from assistant.answer.answer import AnswerQuestion
+from assistant.answer.elements import element_of, use_of
 from assistant.domain.answers import Mode
-from assistant.domain.documents import StoredDocument
+from assistant.domain.documents import ItemFacts, StoredDocument
 from assistant.domain.live import (
+    ElementDisplay,
     ElementKind,
     ElementState,
 )
-from tests.fakes.answering import FakeTenant
-from tests.fakes.live import FakeLive
-from tests.options.shop.humidifiers import (
-    DATED,
-    HEAVY,
-    LIGHT,
-    QUIET,
-    REVIEWS,
-    SOURCES,
-    WEIGHTS,
-    item,
-    review,
-    shop,
-)
+from assistant.options.live.reads import ReadElementAgain
+from tests.options.live.live_scene import KeptReads
+from tests.stage.answering import STOCK, FakeLive, FakeTenant, agent, document
 from tests.unit.answer.asking_and_reading import Asked, ask, prepare
+
+DATED = date(2026, 11, 20)
+SOURCES: list[dict[str, object]] = [
+    {"name": "catalogue", "access": "everyone", "kind": "catalogue"},
+    {"name": "reviews", "access": "everyone", "kind": "reviews"},
+    {"name": "help", "access": "everyone", "kind": "help"},
+]
+WEIGHTS = "What is the weight of the Aria Mist 200 and of the Aria Mist 300?"
+LONG_AGO = date(2025, 2, 3)
+
+
+def item(
+    number: int, *, weight: str, noise: str, price: str, labels: tuple[str, ...] = (), **more: str
+) -> StoredDocument:
+    properties = {"Weight": weight, "Noise level": noise, **more}
+    lines = "\n".join(f"- {name}: {value}" for name, value in {"Price": f"${price}", **properties}.items())
+    title = f"Aria Mist {number}"
+    made = document(
+        f"catalogue:A-{number}",
+        f"A humidifier: {title}.\n\n{lines}\n\nBoil the water.",
+        title=title,
+        labels=labels,
+        effective_date=DATED,
+    )
+    facts = ItemFacts(
+        item_id=f"A-{number}",
+        category="Humidifiers",
+        price=Decimal(price),
+        currency="USD",
+        properties=properties,
+        ratings=0,
+    )
+    return replace(made, card=replace(made.card, item=facts))
+
+
+def review(item_id: str, number: int, stars: float, text: str, *, votes: int = 0) -> StoredDocument:
+    title = f"Aria Mist {item_id.removeprefix('A-')}: so so"
+    made = document(f"reviews:{item_id}-r{number}", text, title=title, effective_date=LONG_AGO)
+    facts = ItemFacts(item_id=item_id, rating=stars, helpful_votes=votes)
+    return replace(made, card=replace(made.card, item=facts))
+
+
+LIGHT = item(200, weight="1.2 kg", noise="38 dB", price="59.90", Mist="cool")
+HEAVY = item(300, weight="2 kg", noise="28 dB", price="89.00", Mist="warm")
+GONE = item(100, weight="1 kg", noise="24 dB", price="19.00", Discontinued="no longer made")
+REVIEWS = [
+    review("A-300", 1, 5.0, "You barely hear it at night."),
+    review("A-300", 2, 1.0, "It leaked on the dresser."),
+    review("A-300", 3, 1.0, "It broke within a week.", votes=40),
+    review("A-200", 1, 3.0, "It does its job."),
+]
+
+
+def shop(*documents: StoredDocument) -> FakeTenant:
+    tenant = FakeTenant()
+    tenant.configure(sources=SOURCES)  # pyright: ignore[reportArgumentType]
+    return tenant.with_documents(*(documents or (LIGHT, HEAVY, GONE, *REVIEWS)))
 
 
 async def table(tenant: FakeTenant, question: str = WEIGHTS) -> Asked:
@@ -93,12 +144,6 @@ async def test_reviews_for_and_against_are_quoted_with_stars_and_date() -> None:
     assert "- ★★★☆☆, 2025-02-03, Aria Mist 200: so so: It does its job." in answered.text
 
 
-async def test_a_recommendation_shows_what_fits_and_nothing_that_is_discontinued() -> None:
-    answered = await table(shop(), QUIET)
-    assert {title for title, _ in rows(answered)} == {"Aria Mist 200", "Aria Mist 300"}
-    assert "Noise level under 40 db; Rating (few reviews count less), highest first" in answered.text
-
-
 def rated(number: int, stars: float, count: int) -> StoredDocument:
     """Return an item whose mean of ``count`` ratings is ``stars``."""
     made = item(number, weight="1 kg", noise="30 dB", price="50.00")
@@ -124,16 +169,6 @@ async def test_without_an_item_that_fits_the_nearest_is_named_and_none_is_shown(
         "The catalogue has no item of humidifiers with Price under $30 that is still sold. "
         "The nearest is “Aria Mist 200”."
     )
-
-
-async def test_a_wish_that_no_item_was_checked_for_is_listed_above_the_table() -> None:
-    answered = await table(shop(), f"{QUIET}, against *allergies*, not heavy")
-    assert answered.text.startswith(
-        "**Humidifiers: Noise level under 40 db; Rating (few reviews count less), highest first**\n\n"
-        "Not checked: allergies, not heavy.\n\n**Aria Mist 200**"
-    )
-    (element,) = answered.elements
-    assert (element.about or "").endswith("highest first. Not checked: allergies, not heavy.")
 
 
 # --- what may be seen -------------------------------------------------------------------------------------
@@ -198,11 +233,6 @@ async def test_other_questions_get_no_table(question: str) -> None:
     assert (await ask(shop(), question)).elements == []
 
 
-async def test_filters_of_the_client_leave_tables_out() -> None:
-    answered = await ask(shop(), WEIGHTS, filters={"source": ["procedures"]})
-    assert answered.elements == []
-
-
 # --- questions about one item -----------------------------------------------------------------------------
 
 
@@ -260,4 +290,43 @@ async def test_opinions_behind_a_label_are_on_neither_side() -> None:
     assert "It is loud, loud, loud." in answered.text
 
 
-# --- several properties of one item -----------------------------------------------------------------------
+FIRST = "What is the price of the Aria Mist 300?"
+
+
+@pytest.mark.parametrize(
+    ("follow_up", "number"), [("And the Aria Mist 200?", ["A-200"]), ("And is it in stock?", [])]
+)
+async def test_a_follow_up_is_asked_by_the_number_of_the_item_that_it_names_itself(
+    follow_up: str, number: list[str]
+) -> None:
+    tenant = shop(LIGHT, HEAVY)
+    tenant.live_elements = FakeLive()
+    await ask(tenant, "What is the stock?")  # the first question reads the words of the index
+    first = await ask(tenant, FIRST)
+    _, prepared = await prepare(tenant, follow_up, conversation_id=first.conversation_id)
+    assert prepared.basis.hydration.caller.question.splitlines() == [follow_up, *number]
+
+
+async def test_an_element_is_read_again_for_the_item_that_the_question_named() -> None:
+    tenant = shop(LIGHT, HEAVY)
+    tenant.live_elements = live = FakeLive()
+    await ask(tenant, "What is the stock?")
+    first = await ask(tenant, FIRST)
+    element = ElementDisplay(place="block", start=0, end=0)
+    use = use_of(element_of(STOCK, element_id="e1", display=element, outcome=None), operation=STOCK.operation)
+    update = {"answer_id": "again", "elements": (use,)}
+    await tenant.records.put_answer(first.record.model_copy(update=update))
+    answers = AnswerQuestion(tenant.services)
+    again = ReadElementAgain(tenant.services, reads=KeptReads(), as_asked=answers.read.as_asked)
+    await again.read("again", "e1", identity=agent(), context=None)
+    _, caller = live.calls[-1]
+    assert caller.question.splitlines() == [FIRST, "A-300"]
+
+
+QUIET = "a humidifier with a noise level under 40 dB"
+
+
+async def test_a_recommendation_shows_what_fits_and_nothing_that_is_discontinued() -> None:
+    answered = await table(shop(), QUIET)
+    assert {title for title, _ in rows(answered)} == {"Aria Mist 200", "Aria Mist 300"}
+    assert "Noise level under 40 db; Rating (few reviews count less), highest first" in answered.text

@@ -10,8 +10,8 @@ from aiohttp.test_utils import TestServer
 
 from assistant.domain.documents import DocumentState
 from assistant.options.sources.section import MediaWikiConnector
-from tests.options.sources.pages import Wiki, sync_of
-from tests.unit.documents.knowledge import Knowledge
+from tests.options.sources.conftest import Wiki, sync_of
+from tests.unit.documents.scene import Knowledge
 
 
 async def titles_of(knowledge: Knowledge) -> dict[str, tuple[str, ...] | None]:

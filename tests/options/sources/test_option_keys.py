@@ -45,10 +45,6 @@ def test_an_option_reads_its_table_typed(tmp_path: Path) -> None:
     assert SourceConnector.of(SourceEntry(name="a", access="everyone")) is None
 
 
-def test_a_key_that_shapes_no_answer_is_not_hashed(tmp_path: Path) -> None:
-    assert loaded(tmp_path, WIKI).settings_hash() == loaded(tmp_path, "").settings_hash()
-
-
 @pytest.mark.parametrize(
     ("more", "said"),
     [

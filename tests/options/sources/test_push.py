@@ -19,10 +19,10 @@ from assistant.domain.documents import DocumentState
 from assistant.domain.errors import ConfigurationError
 from assistant.process.settings import LocalSettings
 from assistant.terminal.terminal import GlobalOptions
-from tests.fakes.running_service import RunningService, Scene, eventually, running_service
-from tests.fakes.tls_front import Authority, tls_front
-from tests.options.sources.pages import SOURCES, Pages, Served, pushing, sync_of
-from tests.unit.documents.knowledge import Knowledge
+from tests.options.sources.conftest import SOURCES, Pages, Served, pushing, sync_of
+from tests.stage.running_service import RunningService, Scene, eventually, running_service
+from tests.stage.servers import Authority, tls_front
+from tests.unit.documents.scene import Knowledge
 
 ON_SQLITE = pytest.mark.parametrize("pages", ["sqlite"], indirect=True)
 OVER_HTTP = pytest.mark.parametrize("knowledge", ["service"], indirect=True)
@@ -69,14 +69,6 @@ async def test_a_document_with_a_label_of_others_is_refused_alone(pages: Pages, 
     assert (await knowledge.status("wiki:1")).labels == ("board",)
 
 
-@OVER_HTTP
-async def test_a_service_with_another_namespace_gets_nothing(knowledge: Knowledge) -> None:
-    await served(knowledge).know("wiki:1", "A text.")
-    with pytest.raises(ConfigurationError, match="Write the namespace"):
-        async with pushing(served(knowledge), None, namespace="other"):
-            pass
-
-
 @ON_SQLITE
 @OVER_HTTP
 async def test_a_text_over_the_limit_of_bodies_withholds_its_document(
@@ -89,19 +81,6 @@ async def test_a_text_over_the_limit_of_bodies_withholds_its_document(
     run = await sync()
     assert (run.refused, run.succeeded_at is not None) == (1, True)
     assert (await knowledge.status("wiki:1")).state is DocumentState.WITHHELD
-
-
-@ON_SQLITE
-@OVER_HTTP
-async def test_each_service_has_a_cursor_of_its_own(pages: Pages, knowledge: Knowledge) -> None:
-    pages.put(1, "A text.")
-    sync, url = sync_of(knowledge, pages.settings()), "http://127.0.0.1:9"
-    assert (await sync()).cursor
-    down = replace(served(knowledge), url=url)
-    run = await replace(sync, open_target=partial(pushing, down, None), into=url)()
-    assert "does not answer" in run.errors[0]
-    assert run.cursor is None
-    assert [each.into for each in await sync.runs.runs()] == sorted([url, served(knowledge).url])
 
 
 @dataclass(frozen=True)
@@ -191,3 +170,24 @@ async def test_a_service_is_trusted_by_the_company_s_own_authority(
     file.write_text("")
     with pytest.raises(ConfigurationError, match="SERVICE_CA_FILE names no certificates"):
         options.service_client(url, of="", token_file=token)
+
+
+@OVER_HTTP
+async def test_a_service_with_another_namespace_gets_nothing(knowledge: Knowledge) -> None:
+    await served(knowledge).know("wiki:1", "A text.")
+    with pytest.raises(ConfigurationError, match="Write the namespace"):
+        async with pushing(served(knowledge), None, namespace="other"):
+            pass
+
+
+@ON_SQLITE
+@OVER_HTTP
+async def test_each_service_has_a_cursor_of_its_own(pages: Pages, knowledge: Knowledge) -> None:
+    pages.put(1, "A text.")
+    sync, url = sync_of(knowledge, pages.settings()), "http://127.0.0.1:9"
+    assert (await sync()).cursor
+    down = replace(served(knowledge), url=url)
+    run = await replace(sync, open_target=partial(pushing, down, None), into=url)()
+    assert "does not answer" in run.errors[0]
+    assert run.cursor is None
+    assert [each.into for each in await sync.runs.runs()] == sorted([url, served(knowledge).url])

@@ -12,8 +12,8 @@ from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, OverloadedError
 from assistant.options.sources.connector import ChangePage, Connector, FetchedItem
 from assistant.options.sources.run import SourceRun
-from tests.options.sources.pages import Pages, sync_of
-from tests.unit.documents.knowledge import Knowledge
+from tests.options.sources.conftest import Pages, sync_of
+from tests.unit.documents.scene import Knowledge
 
 pytestmark = pytest.mark.parametrize("knowledge", ["here", "service"], indirect=True)
 LATER = "2026-11-02 08:00:00"

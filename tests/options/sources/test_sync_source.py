@@ -7,12 +7,13 @@ import sqlite3
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from assistant.options.sources.run import StoredSourceRuns
+from assistant.options.sources.run import SourceRun, StoredSourceRuns
 from assistant.options.sources.settings import SOURCE_READ, SyncingSettings
 from assistant.options.sources.task import sync
 from assistant.process.aws import AwsService, open_client
@@ -20,8 +21,9 @@ from assistant.stores.documents import StoredWriteTurn
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.store import LockOf
 from assistant.tenant.deployed_names import STATES
-from tests.emulated_aws import create_documents_bucket, create_queue, create_table
-from tests.fakes.aws_server import REGION
+from tests.stage.aws_server import REGION
+from tests.stage.emulated_aws import create_documents_bucket, create_queue, create_table
+from tests.stage.tenant_stores import TenantStores
 
 TENANT_FILE = """schema_version = 1
 name = "clinic"
@@ -116,3 +118,18 @@ async def test_a_second_run_beside_the_first_does_not_begin(
         assert not await sync("rows")
     await table.close()
     assert await outcome(states, capfdbinary.readouterr().out) == (0.0, [])
+
+
+AT = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+
+
+async def test_the_last_run_of_each_source_into_each_place_is_kept(stores: TenantStores) -> None:
+    wiki = SourceRun(source="wiki", started_at=AT, cursor='["é", null]', errors=("late",))
+    await stores.source_runs.put_run(wiki)
+    await stores.source_runs.put_run(SourceRun(source="base", started_at=AT, changed=3))
+    await stores.source_runs.put_run(SourceRun(source="base", into="https://a.example", started_at=AT))
+    ended = wiki.model_copy(update={"ended_at": AT + timedelta(minutes=1), "errors": ()})
+    await stores.source_runs.put_run(ended)
+    runs = await stores.source_runs.runs()
+    assert [run.key for run in runs] == ["base", "base https://a.example", "wiki"]
+    assert runs[2] == ended

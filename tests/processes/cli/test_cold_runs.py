@@ -15,8 +15,8 @@ from subprocess import Popen
 
 import httpx
 import pytest
-from demo_tenants import open_demo
-from shop import Shop
+
+from tests.processes.cli.conftest import Shop, open_demo
 
 READ_ONCE = {
     "/v1/orders/4471-2208/delivery": 1,

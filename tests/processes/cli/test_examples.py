@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shop import Shop, open_shop
 
-from tests.fakes.chat_server import answers, serving
-from tests.fakes.tenant_files import checkout_tenant
+from tests.processes.cli.conftest import Shop, open_shop
+from tests.stage.servers import answers, serving
+from tests.stage.tenant_files import checkout_tenant
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"

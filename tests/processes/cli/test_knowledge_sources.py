@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.cli.shop import Shop, open_shop
-from tests.unit.documents.restrictions import PUBLIC, SPELLINGS
+from tests.processes.cli.conftest import Shop, open_shop
 
 TENANT = """schema_version = 1
 name = "shop"
@@ -47,7 +46,7 @@ def listed(shop: Shop, *options: str) -> dict[str, dict[str, object]]:
     return {one["document_id"]: one for one in found["documents"]}
 
 
-def test_sources_and_every_spelling_of_a_restriction_by_the_command_line(shop: Shop) -> None:
+def test_sources_and_their_labels_by_the_command_line(shop: Shop) -> None:
     shop.run("knowledge", "add", "--tenant", "shop")
     documents = listed(shop)
     assert {one: document["knowledge_source"] for one, document in documents.items()} == {
@@ -59,22 +58,6 @@ def test_sources_and_every_spelling_of_a_restriction_by_the_command_line(shop: S
     assert (documents["returns"]["labels"], documents["wiki:returns"]["labels"]) == ([], ["staff"])
     assert list(listed(shop, "--source", "wiki")) == ["wiki:returns"]
 
-    given = shop.folder / "given"
-    for number, (name, _) in enumerate(SPELLINGS.values()):
-        place = given / f"n{number}"
-        place.mkdir(parents=True)
-        (place / name).write_bytes(PUBLIC[name].replace(b'"pay"', b'"p%d"' % number))
-    shop.run("knowledge", "add", "--tenant", "shop", "--source", "pay", str(given))
-    assert len(listed(shop, "--only", "live")) == len(SPELLINGS) + 4
-    for number, (name, content) in enumerate(SPELLINGS.values()):
-        (given / f"n{number}" / name).write_bytes(content.replace(b'"pay"', b'"p%d"' % number))
-    shop.run("--json", "knowledge", "add", "--tenant", "shop", "--source", "pay", str(given), status=1)
-
-    left = listed(shop)
-    public = [one for one, document in left.items() if document["state"] == "live" and not document["labels"]]
-    assert public == ["help-desk", "lost-card", "returns"]
-    assert "61 thousand" not in shop.run("--json", "ask", "--tenant", "shop", "salary of a pharmacist")
-
     (shop.folder / "notes" / "returns.md").write_text("---\nlabels: [hr]\n---\n# Returns\n\nSecret.\n")
     shop.run("knowledge", "add", "--tenant", "shop")
     (shop.folder / "notes" / "returns.md").write_text("# Returns\n\nSecret.\n")
@@ -83,9 +66,6 @@ def test_sources_and_every_spelling_of_a_restriction_by_the_command_line(shop: S
     shop.run("knowledge", "add", "--tenant", "shop", "--label", "hr")
     assert listed(shop)["returns"]["labels"] == []
 
-
-def test_adding_again_withholds_documents_whose_label_left_the_vocabulary(shop: Shop) -> None:
-    shop.run("knowledge", "add", "--tenant", "shop", "--source", "wiki", str(shop.folder / "wiki"))
     tenant = shop.folder / "tenants" / "shop.toml"
     tenant.write_text(TENANT.replace('"hr", "staff"', '"hr"').replace('"" = ["staff"]', '"" = []'))
     (shop.folder / "wiki" / "returns.md").write_text(

@@ -69,15 +69,6 @@ def test_the_first_fetch_says_it_plainly(clone: Path) -> None:
     assert "No matching distribution" in (clone / "build" / "fetch.log").read_text()
 
 
-def test_so_does_the_last_one(clone: Path) -> None:
-    bootstrap(clone)
-
-    done = make(clone, "node_modules/.package-lock.json")
-
-    assert done.returncode != 0
-    assert "Cannot fetch packages of Node: the package index does not answer." in done.stderr
-
-
 def test_another_failure_is_shown_as_the_tool_says_it(clone: Path) -> None:
     (clone / "requirements" / "local.txt").write_text("this is no requirement\n")
     bootstrap(clone)

@@ -21,9 +21,9 @@ from assistant.process.settings import PreparingSettings
 from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.tenant.deployed_names import STATES
-from tests.emulated_aws import create_table
-from tests.fakes.aws_server import REGION
-from tests.fakes.corpus_documents import TENANT, documents, statuses
+from tests.stage.aws_server import REGION
+from tests.stage.emulated_aws import create_table
+from tests.stage.knowledge import TENANT, documents, statuses
 
 
 def prepare(folder: Path, *given: str) -> Result:
@@ -84,9 +84,3 @@ def test_of_a_deployment_what_answers_now_is_listed_for_the_job(tmp_path: Path, 
     assert json.loads((tmp_path / "corpus/manifest.json").read_bytes()) == manifest
     assert (tmp_path / "corpus").stat().st_mode & 0o077 == 0
     assert "exists. Name a new folder" in str(prepare(tmp_path).exception)
-
-
-def test_where_nothing_answers_no_list_is_left(tmp_path: Path, deployed: str) -> None:
-    result = prepare(tmp_path, "--weight", "wiki=0", "--weight", "handbook=0")
-    assert "No document answers now" in str(result.exception)
-    assert not (tmp_path / "corpus").exists()

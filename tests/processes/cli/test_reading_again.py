@@ -18,7 +18,6 @@ from typing import Any
 
 import httpx
 import pytest
-from shop import Shop, open_shop
 
 from assistant.documents.files import SourceDocument
 from assistant.documents.receive import AddDocuments
@@ -26,8 +25,9 @@ from assistant.documents.sources import KnowledgeSources, Writer
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
 from assistant.terminal.terminal import GlobalOptions
-from tests.fakes.older_readers import converted_before, older_readers
-from tests.fakes.running_service import eventually
+from tests.processes.cli.conftest import Shop, open_shop
+from tests.stage.knowledge import converted_before, older_readers
+from tests.stage.running_service import eventually
 
 pytestmark = pytest.mark.integration
 COUNT = int(os.environ.get("READ_AGAIN", "24"))

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from demo_tenants import CHECKOUT, KNOWLEDGE
-from shop import Shop
 
 from assistant.answer.plan import Written
 from assistant.evaluation.judging import WrittenAnswers, WrittenModel, request_of
@@ -18,7 +16,8 @@ from assistant.models.recorded import prompt_sha256
 from assistant.terminal.loading import load_if_empty
 from assistant.terminal.local import LocalRuntime, local_runtime, open_services
 from assistant.terminal.terminal import GlobalOptions, Terminal
-from tests.fakes.tenant_files import checkout_tenant
+from tests.processes.cli.conftest import CHECKOUT, KNOWLEDGE, Shop
+from tests.stage.tenant_files import checkout_tenant
 
 pytestmark = [pytest.mark.integration, pytest.mark.night]
 TENANT = "pharmacy"

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.neuron_container import Weights
+from tests.stage.neuron_container import Weights
 
 ROOT = Path(__file__).parents[3]
 ENTRY = ROOT / "containers/compile_job/compile.py"
@@ -95,7 +95,7 @@ class Job:
 def job(tmp_path: Path) -> Job:
     command = tmp_path / "bin/optimum-cli"
     command.parent.mkdir()
-    stand_in = ROOT / "tests/fakes/neuron_container.py"
+    stand_in = ROOT / "tests/stage/neuron_container.py"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} {stand_in} "$@"\n')
     command.chmod(0o755)
     return Job(tmp_path / "ml", command.parent)

@@ -28,13 +28,13 @@ from assistant.stores.index.opensearch_client import open_opensearch
 from assistant.stores.index.opensearch_schema import PassageSchema
 from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from tests.contracts.samples import indexed
-from tests.emulated_aws import make_resources
-from tests.fakes.image_build import Image, build_image
-from tests.fakes.opensearch_index import delete_index
-from tests.fakes.processes import RunningProcess
-from tests.fakes.running_service import DIGEST, Scene, only_passage, published_keys, service_settings
-from tests.fakes.sagemaker_socket import DIMENSIONS, sagemaker_socket, vector_of
-from tests.fakes.tokens import EC_KEY, claims, token
+from tests.stage.emulated_aws import make_resources
+from tests.stage.image_build import Image, build_image
+from tests.stage.opensearch_node import delete_index
+from tests.stage.processes import RunningProcess
+from tests.stage.running_service import DIGEST, Scene, only_passage, published_keys, service_settings
+from tests.stage.sagemaker_runtime import DIMENSIONS, sagemaker_socket, vector_of
+from tests.stage.tokens import EC_KEY, claims, token
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.night  # an image installs its packages: half a minute each

@@ -18,7 +18,7 @@ from assistant.documents.files import SourceDocument, SourceFailure
 from assistant.documents.parsing_process import ParsingProcess, ParsingRequest
 from tests.processes.documents import stand_in
 from tests.processes.documents.requests import item_of
-from tests.programs import require
+from tests.stage.programs import require
 
 GOOD = ParsingRequest("page", {"name": "a.md", "is_markdown": True}, b"# A\n\nText.\n")
 VICTIM = "import ctypes; ctypes.CDLL(None).prctl(0x59616d61, -1, 0, 0, 0); print('up', flush=True); input()"

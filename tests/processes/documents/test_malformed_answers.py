@@ -16,7 +16,7 @@ from assistant.documents.files import SourceFailure, read_sources
 from assistant.documents.parsing_process import MALFORMED, ParsingLimits, ParsingProcess
 from assistant.documents.passages import InProcessParser, ParsedParts, Received, SeparateParser
 from assistant.domain.errors import ParsingStoppedError
-from tests.unit.documents.knowledge import document
+from tests.unit.documents.scene import document
 
 TAKEN_OVER = """#!{python}
 import struct, sys

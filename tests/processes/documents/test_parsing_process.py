@@ -9,9 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 
 import psutil
@@ -20,12 +18,10 @@ import pytest
 from assistant.documents.files import SourceDocument
 from assistant.documents.parsing_process import ParsingLimits, ParsingProcess
 from assistant.documents.passages import InProcessParser, ParsedParts, Received, SeparateParser
-from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import AssistantError, LocalRuntimeError, ParsingStoppedError
 from tests.processes.documents.requests import GOOD, item_of, line, page, titles_of
-from tests.unit.documents.knowledge import document
+from tests.unit.documents.scene import document
 
-LARGEST_BYTES = 5_000_000 if os.environ.get("EXAMPLES") == "new" else 500_000
 SLOW = "# Slow\n\n" + "![" * 300_000
 """Half a minute of work for the Markdown parser, and linear."""
 LARGE = "# Large\n\n" + "a\n\n" * 1_500_000
@@ -151,14 +147,6 @@ def test_a_child_that_cannot_start_fails_no_document(make: Make, monkeypatch: py
         answers(make(ParsingLimits()), GOOD)
 
 
-def test_answers_that_were_not_read_are_discarded(make: Make) -> None:
-    process = make(ParsingLimits())
-    left = process.run(page(f"# Left {number}\n\nText.\n".encode()) for number in range(10))
-    next(left)
-    left.close()
-    assert answers(process, GOOD) == ["Refill"]
-
-
 PARENT = """
 import sys, time
 from assistant.documents.parsing_process import ParsingProcess, ParsingRequest
@@ -199,27 +187,3 @@ def test_a_document_has_the_same_parts_in_either_process(make: Make, tokenizer_j
         return (parts.code, parts.message) if isinstance(parts, AssistantError) else parts
 
     assert [*map(comparable, apart.parse(given))] == [*map(comparable, here.parse(given))]
-
-
-def test_the_item_of_a_document_comes_back_from_the_child(make: Make, tokenizer_json: Path) -> None:
-    item = ItemFacts(item_id="HU-1", price=Decimal("49.90"), currency="USD", properties={"Tank": "4 L"})
-    (given,) = documents("A humidifier.")
-    (parts,) = SeparateParser(
-        make(ParsingLimits()), tokenizer_json=tokenizer_json, max_tokens=64, language_code="en"
-    ).parse([replace(given, document=given.document.model_copy(update={"item": item}))])
-    assert isinstance(parts, ParsedParts)
-    assert parts.card.item == item
-
-
-def test_a_large_document_stays_within_its_limits(make: Make, tokenizer_json: Path) -> None:
-    """In ``make check-full`` 5 MB of ordinary Markdown, the largest accepted size."""
-    text = (
-        "## Part\n\nWait until day 24, then call the plan; see also step 3 of the list.\n\n- one\n- two\n\n"
-    )
-    content = text * (LARGEST_BYTES // len(text))
-    apart = SeparateParser(
-        make(ParsingLimits()), tokenizer_json=tokenizer_json, max_tokens=256, language_code="en"
-    )
-
-    (parts,) = apart.parse(documents(content))
-    assert isinstance(parts, ParsedParts)

@@ -3,7 +3,6 @@ was seen when the server is configured."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -25,18 +24,21 @@ from assistant.domain.errors import (
 from assistant.service.opened import served_generator
 from assistant.stores.ports import ChatMessage, GenerationRequest
 from assistant.tenant.added_models import ServedLlm
-from tests.fakes.chat_server import (
+from tests.stage.sagemaker_runtime import CONTENT_TYPE, payload_part
+from tests.stage.servers import (
     TEXT,
+    Exchange,
+    Script,
     answers,
     chunk,
     end,
+    head,
     never_starts,
     refuses,
+    scripted_http,
     serves_pages,
     streams,
 )
-from tests.fakes.sagemaker_gateway import CONTENT_TYPE, payload_part
-from tests.fakes.scripted_http import Exchange, Script, head, scripted_http
 
 REQUEST = GenerationRequest((ChatMessage("user", "When?"),), max_tokens=20, temperature=0.0)
 KEY = "sk-not-for-logs"
@@ -98,33 +100,6 @@ async def test_a_kept_connection_that_the_server_has_closed_is_replaced() -> Non
     assert answered_on == [0, 1]
 
 
-@pytest.mark.parametrize("begun", [False, True], ids=["before the response", "in mid-stream"])
-async def test_the_server_sees_its_connection_close_at_once(begun: bool) -> None:
-    asked, left = asyncio.Event(), asyncio.Event()
-
-    async def script(exchange: Exchange) -> None:
-        asked.set()
-        if begun:
-            await exchange.respond_in_chunks(chunk(TEXT), end=False, Content_Type="text/event-stream")
-        await exchange.peer_left()
-        left.set()
-
-    async def read(stack: AsyncExitStack, url: str) -> None:
-        generator = await served_generator(served(url), stack)
-        async with generator.stream(REQUEST, deadline=Deadline.after(60.0, clock=SystemClock())) as stream:
-            async for _ in stream:
-                return
-
-    async with scripted_http(script) as server, AsyncExitStack() as stack:
-        reading = asyncio.create_task(read(stack, server.url))
-        await asked.wait()
-        if not begun:
-            reading.cancel()
-        await asyncio.wait({reading})
-        async with asyncio.timeout(20):
-            await left.wait()
-
-
 async def test_of_an_error_that_never_ends_nothing_more_is_read() -> None:
     sent = 0
 
@@ -159,18 +134,13 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("script", "error", "_"), FAULTS)
-async def test_a_fault_is_a_typed_error_of_the_port(
-    script: Script, error: type[AssistantError], _: str
+@pytest.mark.parametrize(("script", "error", "said"), FAULTS)
+async def test_a_fault_is_a_typed_error_of_the_port_and_refused_with_what_was_seen(
+    script: Script, error: type[AssistantError], said: str
 ) -> None:
     async with scripted_http(script) as server:
         with pytest.raises(error):
             await ask(served(server.url))
-
-
-@pytest.mark.parametrize(("script", "_", "said"), FAULTS)
-async def test_a_fault_is_refused_with_what_was_seen(script: Script, _: object, said: str) -> None:
-    async with scripted_http(script) as server:
         with pytest.raises(ConfigurationError) as raised:
             await look_at_server(served(server.url), key=None)
 

@@ -8,10 +8,10 @@ import httpx
 
 from assistant.laptop.issuer import issuer_application
 from assistant.process.http import open_socket, serving
-from tests.fakes.processes import process
-from tests.fakes.running_service import Scene, published_keys, service_settings
-from tests.fakes.sagemaker_socket import sagemaker_socket
-from tests.fakes.tokens import EC_KEY
+from tests.stage.processes import process
+from tests.stage.running_service import Scene, published_keys, service_settings
+from tests.stage.sagemaker_runtime import sagemaker_socket
+from tests.stage.tokens import EC_KEY
 
 
 async def refuses_other_names(url: str, place: str) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from assistant.cli.models import add_model, list_models, use_model
-from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, NotFoundError
+from assistant.cli.models import add_model
+from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError
 from assistant.model_server.artifact import ensure_artifact
 from assistant.model_server.embedding import of_unit_length
 from assistant.model_server.embedding_graph import read_safetensors
@@ -22,8 +23,36 @@ from assistant.tenant.added_models import AddedEmbedding, AddedModel, TenantMode
 from assistant.tenant.tenant import EmbeddingSection
 from assistant.terminal.terminal import GlobalOptions
 from tests.processes.model_server.conftest import Embedder, Embedding
-from tests.processes.model_server.tiny_onnx import table_encoder
 from tests.unit.model_server.tiny_bert import TinyBert
+
+Floats = npt.NDArray[np.float32]
+
+
+def table_encoder(table: Floats, *, is_pooled: bool) -> bytes:
+    """Return the ONNX model: pooled by its mean, or a vector a token, times the mask beside the ids."""
+    hidden = table.shape[1]
+    constants = {"table": table, "token_axis": np.array([1], np.int64), "last": np.array([2], np.int64)}
+    tokens = [helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, "tokens"])]
+    nodes: list[NodeProto] = [helper.make_node("Gather", ["table", "input_ids"], ["rows"])]
+    if is_pooled:
+        nodes.append(helper.make_node("ReduceMean", ["rows", "token_axis"], ["pooled"], keepdims=0))
+        output = helper.make_tensor_value_info("pooled", TensorProto.FLOAT, [1, hidden])
+    else:
+        tokens.append(helper.make_tensor_value_info("attention_mask", TensorProto.INT64, [1, "tokens"]))
+        nodes.append(helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Unsqueeze", ["mask", "last"], ["column"]))
+        nodes.append(helper.make_node("Mul", ["rows", "column"], ["last_hidden_state"]))
+        output = helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, [1, "tokens", hidden])
+    graph = helper.make_graph(
+        nodes,
+        "encoder",
+        tokens,
+        [output],
+        [numpy_helper.from_array(each, name) for name, each in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 20)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+
 
 MINILM = locate_weights(ModelServerSettings(task="embedding")).path
 TABLE = read_safetensors(MINILM / "model.safetensors")["embeddings.word_embeddings.weight"]
@@ -106,58 +135,6 @@ def test_a_graph_gives_its_vectors_pooled_by_itself_or_here(
     np.testing.assert_allclose(vectors, of_unit_length(expected), atol=1e-3)
 
 
-def test_another_pooling_s_cosines_reach_the_tenant(options: GlobalOptions, minilm: Path) -> None:
-    add(options, minilm)
-    mean = options.tenant("shop").embedding
-
-    add(options, minilm, pooling="cls")
-
-    cls = options.tenant("shop").embedding
-    assert cls.cosine_unrelated > mean.cosine_unrelated + 0.2
-    assert cls.cosine_related > mean.cosine_related + 0.2
-
-
-def test_a_model_of_an_earlier_release_is_measured_when_it_is_added_again(
-    options: GlobalOptions, minilm: Path
-) -> None:
-    model = add(options, minilm)
-    manifest = options.state_dir / "models" / model.name / "manifest.toml"
-    lines = manifest.read_text().splitlines(keepends=True)
-    manifest.write_text("".join(line for line in lines if not line.startswith("cosine_")))
-    with pytest.raises(ConfigurationError, match="earlier release"):
-        options.tenant("shop")
-
-    assert add(options, minilm) == model
-
-    assert options.tenant("shop").embedding.model == model.name
-
-
-def test_back_to_the_packaged_models(options: GlobalOptions, minilm: Path) -> None:
-    add(options, minilm)
-    use_model(options, tenant="shop", name=None)
-    assert options.tenant("shop").embedding.model == "all-MiniLM-L6-v2"
-
-    use_model(options, tenant="branch", name="our-minilm")
-
-    assert options.tenant("branch").embedding.model == "our-minilm"
-
-
-def test_the_list_shows_every_model_and_its_tenants(
-    options: GlobalOptions, minilm: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    add(options, minilm)
-    capsys.readouterr()
-
-    list_models(GlobalOptions(options.tenants_dir, options.state_dir, None, json=True))
-
-    rows = {row["name"]: row["used_by"] for row in json.loads(capsys.readouterr().out)["models"]}
-    assert rows == {
-        "all-MiniLM-L6-v2": ["branch"],
-        "SmolLM2-135M-Instruct": ["branch", "shop"],
-        "our-minilm": ["shop"],
-    }
-
-
 # --- refused, and nothing is chosen ----------------------------------------------------------------------
 
 Spoil = Callable[[Path], object]
@@ -235,10 +212,3 @@ def test_weights_that_changed_since_are_not_served(options: GlobalOptions, minil
 
 def test_a_name_that_is_none_is_refused(options: GlobalOptions, minilm: Path) -> None:
     assert "Give it one with --name" in refused(options, minilm, name="../up")
-
-
-def test_a_model_that_was_not_added_is_named_with_those_that_were(options: GlobalOptions) -> None:
-    with pytest.raises(NotFoundError, match="no added model other; there are: none"):
-        use_model(options, tenant="shop", name="other")
-    with pytest.raises(ConfigurationError, match="no tenant nobody"):
-        use_model(options, tenant="nobody", name=None)

@@ -14,8 +14,8 @@ import pytest
 from assistant.domain.errors import PassageTooLongError
 from assistant.models.artifacts import TOKENIZER_FILE, read_model_facts
 from assistant.stores.index.kept_vectors import read_kept_vectors
+from tests.options.shop.shop_vectors import embedded_texts, shop, vectors_file
 from tests.processes.model_server.conftest import Embedding
-from tests.vectors.shop_vectors import embedded_texts, shop, vectors_file
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 Vectors = npt.NDArray[np.float64]
@@ -73,10 +73,6 @@ async def test_a_text_has_one_vector_alone_and_in_any_batch(embedding: Embedding
 
     np.testing.assert_array_equal(alone, (await embedder.embed(texts))[:40])
     np.testing.assert_array_equal(alone[39:7:-1], await embedder.embed(texts[39:7:-1]))
-
-
-async def test_vectors_have_length_one(embedding: Embedding) -> None:
-    assert np.linalg.norm(await embedding().embed(["metformin"])) == pytest.approx(1.0, abs=1e-6)
 
 
 async def test_an_input_of_the_longest_length_is_taken_and_one_token_more_is_refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,8 +16,8 @@ from assistant.model_server.__main__ import Container
 from assistant.model_server.generation import Admission, LlamaRuntime, open_generation
 from assistant.model_server.weights import locate_weights
 from assistant.process.settings import ModelServerSettings
-from tests.fakes.asgi_server import asgi_server
 from tests.processes.model_server.conftest import Server, Start
+from tests.stage.servers import asgi_server
 
 
 def chat(text: str = "Name three colours.", **fields: Any) -> dict[str, Any]:
@@ -55,11 +56,6 @@ async def test_a_whole_answer_is_openai_s(client: httpx.AsyncClient, generation:
     assert answer["choices"][0]["message"]["content"]
     assert answer["choices"][0]["finish_reason"] == "length"
     assert answer["usage"]["completion_tokens"] == 8
-
-
-async def test_unknown_routes_and_methods(client: httpx.AsyncClient, generation: Server) -> None:
-    assert (await client.get(f"{generation.url}/elsewhere")).status_code == 404
-    assert (await client.get(f"{generation.url}/invocations")).status_code == 405
 
 
 async def test_a_stream_gives_the_same_text_and_ends_with_usage_and_the_end_mark(
@@ -183,31 +179,6 @@ async def test_a_prompt_over_the_context_is_named(client: httpx.AsyncClient, nar
         assert response.json()["error"]["code"] == "context_length_exceeded"
 
 
-async def test_an_answer_ends_where_the_context_ends(client: httpx.AsyncClient, start: Start) -> None:
-    with start(slots=1, context_tokens=256) as server:
-        answer = await complete(client, server, text="List the first 500 prime numbers.")
-
-    assert answer["choices"][0]["finish_reason"] == "length"
-    assert answer["usage"]["total_tokens"] <= 256
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        (b"{", 400),
-        (b'{"messages": [{"role": "user", "content": "x"}], "temperature": "hot"}', 400),
-        (b" " * (6 * 1024 * 1024 + 1), 413),
-    ],
-)
-async def test_bad_input_has_openai_s_error(
-    client: httpx.AsyncClient, generation: Server, body: bytes, status: int
-) -> None:
-    response = await client.post(f"{generation.url}/invocations", content=body)
-
-    assert response.status_code == status
-    assert set(response.json()["error"]) == {"message", "type", "param", "code"}
-
-
 # --- a client that leaves frees the runtime's slot: the runtime itself is asked --------------------------
 CONTEXT_TOKENS = 1024
 
@@ -262,3 +233,49 @@ async def test_a_runtime_that_is_gone_is_not_well(url: str, runtime: LlamaRuntim
         assert (await client.get(f"{url}/ping")).status_code == 200
         runtime.close()
         assert (await client.get(f"{url}/ping")).status_code == 503
+
+
+async def test_it_is_well_once_ready_and_stops_within_its_bound(
+    client: httpx.AsyncClient, start: Start
+) -> None:
+    with start() as server:
+        assert (await client.get(f"{server.url}/ping")).status_code == 200
+
+        assert server.stop() == 0
+
+    assert server.log.read_text() == ""
+
+
+async def test_it_stops_while_it_generates(client: httpx.AsyncClient, start: Start) -> None:
+    body = {
+        "messages": [{"role": "user", "content": "Tell a long story."}],
+        "max_tokens": 1500,
+        "stream": True,
+    }
+    with start(slots=1) as server:
+        async with client.stream("POST", f"{server.url}/invocations", json=body) as response:
+            found = response.aiter_bytes()
+            await anext(found)
+
+            server.stop()  # raises when it takes longer than it may
+
+            with pytest.raises(httpx.RemoteProtocolError):  # cut off: it did not wait for the end
+                async for _ in found:
+                    pass
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"task": "embedding"}, "Text Embeddings Inference"),
+        ({"path": Path("nowhere")}, "nowhere"),
+        ({"path": Path(__file__)}, "not a GGUF file"),
+    ],
+)
+def test_weights_that_cannot_be_served_end_it_with_one_sentence(
+    start: Start, settings: dict[str, object], said: str
+) -> None:
+    with pytest.raises(AssertionError, match=said) as caught, start(**settings):
+        pass
+
+    assert "Traceback" not in str(caught.value)

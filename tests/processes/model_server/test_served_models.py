@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from gguf import GGUFReader
 
 from assistant.cli.models import ServedOptions, list_models, use_model, use_served_model
 from assistant.domain.errors import AssistantError, ConfigurationError
@@ -19,9 +18,8 @@ from assistant.models.artifacts import model_elsewhere
 from assistant.process.settings import ModelServerSettings
 from assistant.tenant.added_models import ServedLlm, TenantModels
 from assistant.terminal.terminal import GlobalOptions
-from tests.fakes.chat_server import answers, refuses, renders, serving
-from tests.fakes.scripted_http import Script
-from tests.processes.model_server.tiny_gguf import write_tiny_gguf
+from tests.processes.model_server.conftest import write_tiny_gguf
+from tests.stage.servers import Script, answers, refuses, renders, serving
 
 
 @pytest.fixture
@@ -152,34 +150,17 @@ GEMMA = (
 """The template of google/gemma-2-9b-it (tokenizer_config.json), which refuses a system message."""
 
 
-def smollm_template() -> str:
-    field = GGUFReader(locate_weights(ModelServerSettings(task="generation")).path).get_field(
-        "tokenizer.chat_template"
-    )
-    assert field is not None
-    return str(field.contents())
-
-
-@pytest.mark.parametrize(
-    ("template", "system_role", "turn"),
-    [
-        (smollm_template, True, "<|im_start|>system\n"),
-        (lambda: GEMMA, False, "<start_of_turn>user\n"),
-    ],
-)
-def test_a_model_reads_the_rules_in_the_turn_that_its_template_has(
-    options: GlobalOptions, template: Callable[[], str], system_role: bool, turn: str
-) -> None:
+def test_a_model_reads_the_rules_in_the_turn_that_its_template_has(options: GlobalOptions) -> None:
     prompts: list[str] = []
-    served = {"model": "tall", "system_role": system_role}
-    with serving(renders(template(), prompts, reply())) as url:
-        use_served_model(options, tenants=["shop"], served=ServedOptions(url=url, **served))  # type: ignore[arg-type]
+    with serving(renders(GEMMA, prompts, reply())) as url:
+        served = ServedOptions(url=url, model="tall", system_role=False)
+        use_served_model(options, tenants=["shop"], served=served)
 
     model = chosen(options)
     assert isinstance(model, ServedLlm)
-    assert (model.answering.writes_answers, model.answering.system_role) == (True, system_role)
-    rules = "You answer questions of customer-care agents."
-    assert sum(f"{turn}{rules}" in prompt for prompt in prompts) == len(load_model_questions().questions)
+    assert (model.answering.writes_answers, model.answering.system_role) == (True, False)
+    rules = "<start_of_turn>user\nYou answer questions of customer-care agents."
+    assert sum(rules in prompt for prompt in prompts) == len(load_model_questions().questions)
 
 
 def test_a_template_without_a_system_role_is_told_from_its_refusal(options: GlobalOptions) -> None:

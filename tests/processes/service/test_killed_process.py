@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from assistant.process.settings import ServiceSettings
-from tests.fakes.processes import process
-from tests.fakes.running_service import (
+from tests.stage.processes import process
+from tests.stage.running_service import (
     NO_TENANTS,
     TWO_SENTENCES,
     RunningService,
@@ -19,8 +19,8 @@ from tests.fakes.running_service import (
     published_keys,
     service_settings,
 )
-from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
-from tests.fakes.tokens import EC_KEY
+from tests.stage.sagemaker_runtime import SageMakerSocket, sagemaker_socket
+from tests.stage.tokens import EC_KEY
 
 KEY = {"idempotency-key": "k-1"}
 QUESTION = {"question": "How long is the wait?", "resume_window_s": 15}
@@ -72,13 +72,13 @@ async def test_a_whole_answer_stays_the_one_of_its_key_when_its_process_is_kille
     answer_id = events_of(text)[0][1]["answer_id"]
     async with process("service", settings.environment()) as second:
         service = calling(second.url, sagemaker, settings)
-        resumed = await service.client.get(f"/v1/answers/{answer_id}/events", headers=service.headers())
+        resumed = await service.call("GET", f"/v1/answers/{answer_id}/events")
         events = events_of(resumed.text)
         written = "".join(data["text"] for name, data in events if name == "token")
         assert (written, events[-1][0]) == ("".join(TWO_SENTENCES), "done")
         repeated = await service.client.post("/v1/answers", json=QUESTION, headers=service.headers() | KEY)
         assert (repeated.status_code, repeated.json()["answer_id"]) == (200, answer_id)
-        kept = (await service.client.get(f"/v1/answers/{answer_id}", headers=service.headers())).json()
+        kept = (await service.call("GET", f"/v1/answers/{answer_id}")).json()
         assert (kept["record"]["outcome"], kept["record"]["text"]) == ("done", "".join(TWO_SENTENCES))
         await service.client.aclose()
     assert len(sagemaker.generations) == 1
@@ -100,14 +100,12 @@ async def test_an_interrupted_answer_s_sources_are_recorded_as_seen(
     answer_id = events_of(text)[0][1]["answer_id"]
     async with process("service", settings.environment()) as second:
         service = calling(second.url, sagemaker, settings)
-        resumed = await service.client.get(f"/v1/answers/{answer_id}/events", headers=service.headers())
+        resumed = await service.call("GET", f"/v1/answers/{answer_id}/events")
         assert events_of(resumed.text)[-1][1]["code"] == "interrupted"
-        found = await service.client.get(
-            "/v1/audit", params={"document_id": "wait"}, headers=service.headers(**ADA)
-        )
+        found = await service.call("GET", "/v1/audit", params={"document_id": "wait"}, **ADA)
         assert [(one["agent"], one["kind"], one["subject_id"]) for one in found.json()["entries"]] == [
             ("ann", "asked", answer_id)
         ]
-        kept = (await service.client.get(f"/v1/answers/{answer_id}", headers=service.headers())).json()
+        kept = (await service.call("GET", f"/v1/answers/{answer_id}")).json()
         assert [source["document_id"] for source in kept["sources"]] == ["wait"]
         await service.client.aclose()

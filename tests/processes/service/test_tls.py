@@ -16,8 +16,8 @@ import pytest_asyncio
 from assistant.process.http import self_signed_context
 from assistant.process.settings import ServiceSettings
 from assistant.service import alive
-from tests.fakes.processes import RunningProcess, process
-from tests.fakes.running_service import (
+from tests.stage.processes import RunningProcess, process
+from tests.stage.running_service import (
     NO_TENANTS,
     RunningService,
     Scene,
@@ -25,8 +25,8 @@ from tests.fakes.running_service import (
     served,
     service_settings,
 )
-from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
-from tests.fakes.tokens import EC_KEY
+from tests.stage.sagemaker_runtime import SageMakerSocket, sagemaker_socket
+from tests.stage.tokens import EC_KEY
 
 STAMPS = {"release": "1.2.3", "model_stamp": "m-1", "schema_stamp": "s-1"}
 
@@ -82,11 +82,6 @@ async def service(
         made = RunningService(running.url, endpoints, NO_TENANTS, settings.state_dir, client)
         await made.know("wait", "The wait is two days.")
         yield made
-
-
-async def test_it_answers_https_and_says_so(service: RunningService) -> None:
-    assert service.url.startswith("https://")
-    assert (await service.client.get("/healthz")).json() == {"alive": True}
 
 
 async def test_plain_http_is_not_understood(running: RunningProcess) -> None:

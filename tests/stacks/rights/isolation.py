@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from tests.stacks.rights.evaluator import Judgement, Request, judge
 from tests.stacks.rights.model import Account, Policy, Role, Store
 from tests.stacks.rights.requests import (
     ACCOUNT,
     ACTIONS,
     KEY_USE,
+    Judgement,
+    Request,
     allow_statements,
     asked,
+    context_of,
     covers,
+    judge,
     request,
 )
 
@@ -182,3 +185,37 @@ def _found(tried: list[tuple[Role, Store, Request]]) -> list[Crossing]:
         for (role, store, _), judgement in zip(tried, judgements, strict=True)
         if judgement.is_allowed
     ]
+
+
+def let(account: Account, tenant: str, logical_id: str, action: str, *, inside: str = "/llm/x") -> set[str]:
+    """Return the tenant's roles that the store's policies admit, if each role may do anything."""
+    bucket = account.store(tenant, logical_id)
+    roles = account.of(tenant)[0]
+    asked = [unlimited_request(role, action, bucket, inside=inside) for role in roles]
+    return {
+        role.logical_id for role, judgement in zip(roles, judge(asked), strict=True) if judgement.is_allowed
+    }
+
+
+def unlimited_request(
+    role: Role, action: str, of: Store, *, inside: str = "", tags: Mapping[str, str] | None = None
+) -> Request:
+    return Request(
+        principal=role.arn,
+        action=action,
+        resource=of.arn + inside,
+        account=ACCOUNT,
+        context=context_of(replace(role, tags={**role.tags, **(tags or {})})),
+        identity=(ANYTHING,),
+        resource_policy=of.policy,
+    )
+
+
+def as_deployed(account: Account, role: Role, action: str, of: Store, *, inside: str = "") -> Request:
+    """By the role's own policies and its boundary."""
+    assert role.boundary
+    return replace(
+        unlimited_request(role, action, of, inside=inside),
+        identity=tuple(role.policies.values()),
+        boundary=account.policies[role.boundary],
+    )

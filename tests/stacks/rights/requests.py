@@ -3,90 +3,156 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import re
-from collections.abc import Iterator, Mapping
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from tests.stacks.rights.evaluator import Request
-from tests.stacks.rights.model import Account, Policy, Role, Store
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
+
+from tests.stacks.rights.model import Account, Policy, Role, Store, listed
+
+HERE = Path(__file__).parent
+NODE = Path(sys.executable).parent / "node"
+LIMIT_S = 500
+_ENCRYPTION_CONTEXT = '"kms:EncryptionContext:'
+_STAND_IN = '"aws:PrincipalTag/kms:EncryptionContext:'
+"""The evaluator passes over keys with a part of the caller's choice after a colon, and takes them after a
+slash. Put for it in policies and requests alike, so that nothing else changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """``boundary`` and ``endpoint`` are None where there is no boundary or no endpoint policy."""
+
+    principal: str
+    action: str
+    resource: str
+    account: str
+    context: Mapping[str, str]
+    identity: Sequence[Policy] = ()
+    resource_policy: Policy | None = None
+    boundary: Policy | None = None
+    endpoint: Policy | None = None
+    s3_tags: bool = False
+    """Whether the bucket tells its tags to policies (attribute-based access, off unless asked for)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    request: Request
+    result: str
+    """``Allowed``, ``ImplicitlyDenied`` or ``ExplicitlyDenied``; ``Error`` for an action that takes no such
+    resource."""
+    blocked_by: tuple[str, ...]
+
+    @property
+    def is_allowed(self) -> bool:
+        return self.result == "Allowed"
+
+    def __str__(self) -> str:
+        asked = self.request
+        return f"{asked.principal} {asked.action} {asked.resource}: {self.result} {self.blocked_by}"
+
+
+def judge(requests: Iterable[Request], *, knows_all: bool = True) -> list[Judgement]:
+    """Return a judgement on each request, in order. Raises where the evaluator refuses one; with
+    ``knows_all=False`` its judgement is then an error."""
+    book = _PolicyBook()
+    asked = list(requests)
+    sent = {"requests": [book.written(request) for request in asked], "policies": book.policies}
+    done = subprocess.run(
+        [str(NODE), str(HERE / "evaluate.mjs")],
+        input=json.dumps(sent).replace(_ENCRYPTION_CONTEXT, _STAND_IN),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(
+            f"the evaluator failed (npm ci --prefix {HERE} installs it): {done.stderr[-2000:]}"
+        )
+    judged = [
+        Judgement(request=request, result=result, blocked_by=tuple(blocked_by))
+        for request, (result, blocked_by) in zip(asked, json.loads(done.stdout), strict=True)
+    ]
+    if knows_all and (unknown := [str(one) for one in judged if one.result == "Error"]):
+        raise RuntimeError(f"the evaluator refused {unknown[:10]}")
+    return judged
+
+
+@dataclass(slots=True)
+class _PolicyBook:
+    """Each policy once, because many requests share it."""
+
+    policies: dict[str, Policy] = field(default_factory=dict[str, Policy])
+    _names: dict[int, str] = field(default_factory=dict[int, str])
+
+    def written(self, request: Request) -> dict[str, Any]:
+        return {
+            "principal": request.principal,
+            "action": request.action,
+            "resource": request.resource,
+            "account": request.account,
+            "context": request.context,
+            "identity": [self._name(policy) for policy in request.identity],
+            "resource_policy": self._name_or_none(request.resource_policy),
+            "boundary": None if request.boundary is None else [self._name(request.boundary)],
+            "endpoint": None if request.endpoint is None else [self._name(request.endpoint)],
+            "s3_tags": request.s3_tags,
+        }
+
+    def _name_or_none(self, policy: Policy | None) -> str | None:
+        return None if policy is None else self._name(policy)
+
+    def _name(self, policy: Policy) -> str:
+        name = self._names.get(id(policy))
+        if name is None:
+            name = self._names[id(policy)] = f"policy-{len(self.policies)}"
+            self.policies[name] = policy
+        return name
+
 
 ACCOUNT = "111122223333"
 REGION = "us-east-1"
+_ROWS = "GetItem BatchGetItem Query Scan PutItem UpdateItem DeleteItem BatchWriteItem"
+
+
+def _named(service: str, names: str, inside: str = "") -> dict[str, str]:
+    return {f"{service}:{name}": inside for name in names.split()}
+
+
 ACTIONS: Mapping[str, Mapping[str, str]] = {
-    "bucket": {
-        "s3:GetObject": "/{key}",
-        "s3:GetObjectVersion": "/{key}",
-        "s3:PutObject": "/{key}",
-        "s3:DeleteObject": "/{key}",
-        "s3:DeleteObjectVersion": "/{key}",
-        "s3:ListBucket": "",
-        "s3:ListBucketVersions": "",
-        "s3:PutBucketPolicy": "",
-    },
-    "key": {
-        "kms:Decrypt": "",
-        "kms:Encrypt": "",
-        "kms:GenerateDataKey": "",
-        "kms:GenerateDataKeyWithoutPlaintext": "",
-        "kms:ReEncryptFrom": "",
-        "kms:CreateGrant": "",
-        "kms:Sign": "",
-        "kms:PutKeyPolicy": "",
-        "kms:ScheduleKeyDeletion": "",
-    },
-    "queue": {
-        "sqs:SendMessage": "",
-        "sqs:ReceiveMessage": "",
-        "sqs:DeleteMessage": "",
-        "sqs:PurgeQueue": "",
-        "sqs:SetQueueAttributes": "",
-    },
-    "topic": {"sns:Publish": "", "sns:Subscribe": "", "sns:SetTopicAttributes": ""},
-    "table": {
-        "dynamodb:GetItem": "",
-        "dynamodb:BatchGetItem": "",
-        "dynamodb:Query": "",
-        "dynamodb:Scan": "",
-        "dynamodb:PutItem": "",
-        "dynamodb:UpdateItem": "",
-        "dynamodb:DeleteItem": "",
-        "dynamodb:BatchWriteItem": "",
-        "dynamodb:DeleteTable": "",
-    },
-    "domain": {
-        "es:ESHttpGet": "/{key}",
-        "es:ESHttpHead": "/{key}",
-        "es:ESHttpPost": "/{key}",
-        "es:ESHttpPut": "/{key}",
-        "es:ESHttpPatch": "/{key}",
-        "es:ESHttpDelete": "/{key}",
-        "es:UpdateDomainConfig": "",
-    },
-    "endpoint": {
-        "sagemaker:InvokeEndpoint": "",
-        "sagemaker:InvokeEndpointWithResponseStream": "",
-        "sagemaker:UpdateEndpoint": "",
-        "sagemaker:DeleteEndpoint": "",
-    },
-    "log group": {
-        "logs:CreateLogStream": ":log-stream:x",
-        "logs:PutLogEvents": ":log-stream:x",
-        "logs:GetLogEvents": ":log-stream:x",
-        # AWS takes a group's ARN with and without ":*" for these; policies say either.
-        "logs:FilterLogEvents": "|:x",
-        "logs:DeleteLogGroup": "|:x",
-    },
-    "parameter": {"ssm:GetParameter": "", "ssm:PutParameter": "", "ssm:DeleteParameter": ""},
-    "secret": {
-        "secretsmanager:GetSecretValue": "",
-        "secretsmanager:PutSecretValue": "",
-        "secretsmanager:UpdateSecret": "",
-        "secretsmanager:DeleteSecret": "",
-        "secretsmanager:PutResourcePolicy": "",
-    },
-    "function": {"lambda:InvokeFunction": "", "lambda:UpdateFunctionCode": ""},
-    "state machine": {"states:StartExecution": ""},
-    "stack": {"cloudformation:UpdateStack": "", "cloudformation:DeleteStack": ""},
+    "bucket": _named("s3", "GetObject GetObjectVersion PutObject DeleteObject DeleteObjectVersion", "/{key}")
+    | _named("s3", "ListBucket ListBucketVersions PutBucketPolicy"),
+    "key": _named(
+        "kms",
+        """Decrypt Encrypt GenerateDataKey GenerateDataKeyWithoutPlaintext ReEncryptFrom CreateGrant Sign
+        PutKeyPolicy ScheduleKeyDeletion""",
+    ),
+    "queue": _named("sqs", "SendMessage ReceiveMessage DeleteMessage PurgeQueue SetQueueAttributes"),
+    "topic": _named("sns", "Publish Subscribe SetTopicAttributes"),
+    "table": _named("dynamodb", f"{_ROWS} DeleteTable"),
+    "domain": _named("es", "ESHttpGet ESHttpHead ESHttpPost ESHttpPut ESHttpPatch ESHttpDelete", "/{key}")
+    | _named("es", "UpdateDomainConfig"),
+    "endpoint": _named(
+        "sagemaker", "InvokeEndpoint InvokeEndpointWithResponseStream UpdateEndpoint DeleteEndpoint"
+    ),
+    "log group": _named("logs", "CreateLogStream PutLogEvents GetLogEvents", ":log-stream:x")
+    # AWS takes a group's ARN with and without ":*" for these; policies say either.
+    | _named("logs", "FilterLogEvents DeleteLogGroup", "|:x"),
+    "parameter": _named("ssm", "GetParameter PutParameter DeleteParameter"),
+    "secret": _named(
+        "secretsmanager", "GetSecretValue PutSecretValue UpdateSecret DeleteSecret PutResourcePolicy"
+    ),
+    "function": _named("lambda", "InvokeFunction UpdateFunctionCode"),
+    "state machine": _named("states", "StartExecution"),
+    "stack": _named("cloudformation", "UpdateStack DeleteStack"),
     "role": {"iam:PassRole": "", "sts:AssumeRole": ""},
 }
 """What reads, decrypts, writes or takes away, by kind of store, and where on it."""
@@ -100,19 +166,7 @@ KEY_USE = {
     "secretsmanager:GetSecretValue": ("kms:Decrypt", "secretsmanager"),
     "secretsmanager:PutSecretValue": ("kms:GenerateDataKey", "secretsmanager"),
     "secretsmanager:UpdateSecret": ("kms:GenerateDataKey", "secretsmanager"),
-    **{
-        f"dynamodb:{name}": ("kms:Decrypt", "dynamodb")
-        for name in (
-            "GetItem",
-            "BatchGetItem",
-            "Query",
-            "Scan",
-            "PutItem",
-            "UpdateItem",
-            "DeleteItem",
-            "BatchWriteItem",
-        )
-    },
+    **{f"dynamodb:{name}": ("kms:Decrypt", "dynamodb") for name in _ROWS.split()},
 }
 """What the service asks of the store's key in the caller's name."""
 
@@ -193,10 +247,6 @@ def covers(statement: Mapping[str, Any], action: str) -> bool:
     return named == ("Action" in statement)
 
 
-def listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
 def _keys(role: Role, action: str) -> set[str]:
     """Return keys of objects, and paths of a domain, that the role's policies speak of for this action, and
     one that none does."""
@@ -235,3 +285,14 @@ def fulfilled(condition: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]
                     wanted[key] = [str(value).replace("*", "x") for value in listed(values)]
     ways = max((len(values) for values in wanted.values()), default=0)
     return [{key: values[way % len(values)] for key, values in wanted.items()} for way in range(ways)]
+
+
+def schema_actions(kind: str) -> list[str]:
+    """Return the actions by which CloudFormation makes, changes, reads and deletes a resource of a type."""
+    handlers = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, kind).schema["handlers"]
+    return sorted(
+        {action for name, each in handlers.items() if name != "list" for action in each["permissions"]}
+    )
+
+
+EXECUTION_ROLE = f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-{REGION}"

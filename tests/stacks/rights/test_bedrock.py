@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stacks.rights.evaluator import Request, judge
 from tests.stacks.rights.model import Account, read_account
-from tests.stacks.rights.requests import ACCOUNT, context_of
+from tests.stacks.rights.requests import ACCOUNT, Request, context_of, judge
 
 MODEL = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0"
 OTHERS = (

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from tests.stacks.delivery_roles import ROOT, policies_of
-from tests.stacks.rights.evaluator import Judgement, Request, judge
 from tests.stacks.rights.isolation import OPEN, TELL_TAGS
 from tests.stacks.rights.model import KINDS, Account, Store
-from tests.stacks.rights.requests import ACCOUNT, ACTIONS, REGION
-from tests.stacks.rights.test_key_policies import schema_actions
+from tests.stacks.rights.requests import ACCOUNT, ACTIONS, REGION, Judgement, Request, judge, schema_actions
 
 TEMPLATE = ROOT / ".github" / "execution-policy.yaml"
 TENANT, NEIGHBOUR = "clinic", "pharmacy"

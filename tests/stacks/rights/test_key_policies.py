@@ -9,15 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
-from tests.stacks.rights.changes import without
-from tests.stacks.rights.evaluator import Request, judge
 from tests.stacks.rights.isolation import ANYTHING
-from tests.stacks.rights.model import Account, Policy, Store, read_stacks
-from tests.stacks.rights.requests import ACCOUNT, REGION
-from tests.stacks.rights.resolver import Resolver
-from tests.stacks.rights.test_services import EXECUTION_ROLE
+from tests.stacks.rights.model import Account, Policy, Resolver, Store, read_stacks, without
+from tests.stacks.rights.requests import ACCOUNT, EXECUTION_ROLE, REGION, Request, judge, schema_actions
 
 NO_USE_OF_A_KEY = {
     "kms:CreateAlias": "for a key that the service makes where the template names none",
@@ -41,14 +36,6 @@ class Use:
 
     def __str__(self) -> str:
         return f"{self.key} for {self.kind} of {self.stack}"
-
-
-def schema_actions(kind: str) -> list[str]:
-    """Return the actions by which CloudFormation makes, changes, reads and deletes a resource of a type."""
-    handlers = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, kind).schema["handlers"]
-    return sorted(
-        {action for name, each in handlers.items() if name != "list" for action in each["permissions"]}
-    )
 
 
 def texts(value: Any) -> Iterator[str]:

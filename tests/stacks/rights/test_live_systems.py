@@ -12,11 +12,9 @@ import pytest
 from assistant.cli.aws.templates import prove, refuse_broken_rules, refuse_paths
 from template_checks.templates import Templates
 from tests.stacks.rights import isolation
-from tests.stacks.rights.changes import change_role, change_store, narrow, without
-from tests.stacks.rights.evaluator import Request, judge
 from tests.stacks.rights.isolation import ANYTHING, key_requests
-from tests.stacks.rights.model import Account, Policy, Role, Store
-from tests.stacks.rights.requests import ACCOUNT, ACTIONS, asked, context_of, request
+from tests.stacks.rights.model import Account, Policy, Role, Store, change_role, change_store, narrow, without
+from tests.stacks.rights.requests import ACCOUNT, ACTIONS, Request, asked, context_of, judge, request
 
 TENANT = pytest.mark.parametrize("tenant", ["pharmacy", "clinic"])
 OTHER = {"pharmacy": "clinic", "clinic": "pharmacy"}
@@ -114,7 +112,6 @@ def test_who_owns_a_system_puts_its_secret_and_does_not_read_it(account: Account
     assert (put.is_allowed, read.is_allowed, theirs.is_allowed) == (True, False, False)
 
 
-# --- the proof can fail -----------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("role", "action", "name"),
     [
@@ -181,7 +178,6 @@ def test_a_secret_without_a_refusal_is_open_to_a_role_that_may_do_anything(
     assert judge([stranger])[0].is_allowed is (sid == "ReadByTenant")
 
 
-# --- runs of connectors, of a tenant that has a wiki ---
 def test_runs_reach_their_system_and_the_services_that_they_call(
     clinic_file: Path, clinic_assembly: Path
 ) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tests.stacks.rights import isolation
-from tests.stacks.rights.changes import change_role, change_store, narrow, without
-from tests.stacks.rights.model import Account
+from tests.stacks.rights.model import Account, change_role, change_store, narrow, without
 
 
 def test_a_key_policy_without_its_condition_opens_the_key_to_the_other_tenant(account: Account) -> None:

@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.stacks.rights.evaluator import Request, judge
 from tests.stacks.rights.isolation import ANYTHING
 from tests.stacks.rights.model import Account, Store
-from tests.stacks.rights.requests import ACCOUNT, REGION, context_of
+from tests.stacks.rights.requests import ACCOUNT, EXECUTION_ROLE, REGION, Request, context_of, judge
 
 TENANT = pytest.mark.parametrize("tenant", ["pharmacy", "clinic"])
-EXECUTION_ROLE = f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-{REGION}"
 ADMINISTRATOR = f"arn:aws:iam::{ACCOUNT}:role/administrator"
 
 
@@ -62,58 +60,43 @@ def allowed(requests: list[Request]) -> list[str]:
     return [str(judgement) for judgement in judge(requests) if judgement.is_allowed]
 
 
-@TENANT
-def test_each_log_group_may_use_its_key(account: Account, tenant: str) -> None:
-    keys = {one.arn: one for one in stores(account, tenant, "key")}
-    asked = [
-        by_service(
-            f"logs.{REGION}.amazonaws.com",
-            action,
-            keys[str(group.key)],
-            context={"kms:EncryptionContext:aws:logs:arn": group.arn},
-        )
+ELSEWHERE = {"aws:SourceAccount": "999999999999"}
+
+
+def used_by_logs(account: Account, tenant: str, *, keys: Mapping[str, Store]) -> list[Request]:
+    """Return the uses of a key for each log group of the tenant."""
+    return [
+        by_service(f"logs.{REGION}.amazonaws.com", action, keys[str(group.key)], context=context)
         for group in stores(account, tenant, "log group")
+        for context in [{"kms:EncryptionContext:aws:logs:arn": group.arn}]
         for action in ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey")
     ]
-    assert refused(asked) == []
 
 
 @TENANT
-def test_the_logs_key_serves_no_group_of_another_tenant(account: Account, tenant: str) -> None:
-    key = account.store({"pharmacy": "clinic", "clinic": "pharmacy"}[tenant], "LogsKey")
-    context = {"kms:EncryptionContext:aws:logs:arn": stores(account, tenant, "log group")[0].arn}
-    assert allowed([by_service(f"logs.{REGION}.amazonaws.com", "kms:Encrypt", key, context=context)]) == []
+def test_each_log_group_may_use_its_key_and_none_of_another_tenant(account: Account, tenant: str) -> None:
+    own = {one.arn: one for one in stores(account, tenant, "key")}
+    assert refused(used_by_logs(account, tenant, keys=own)) == []
+    theirs = account.store({"pharmacy": "clinic", "clinic": "pharmacy"}[tenant], "LogsKey")
+    assert allowed(used_by_logs(account, tenant, keys=dict.fromkeys(own, theirs))) == []
 
 
 @TENANT
 def test_event_rules_put_into_their_encrypted_queues(account: Account, tenant: str) -> None:
-    key = account.store(tenant, "DataKey")
-    fed = [queue for queue in stores(account, tenant, "queue") if "events.amazonaws.com" in str(queue.policy)]
-    rule = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/"
-    sent = [
-        by_service("events.amazonaws.com", "sqs:SendMessage", queue, context={"aws:SourceArn": source})
-        for queue in fed
-        for source in _sources(queue)
-    ]
+    key, by = account.store(tenant, "DataKey"), "events.amazonaws.com"
+    fed = [queue for queue in stores(account, tenant, "queue") if by in str(queue.policy)]
+    assert len(fed) >= 3
+
+    def sent(queue: Store, source: str) -> Request:
+        return by_service(by, "sqs:SendMessage", queue, context={"aws:SourceArn": source})
+
     used = [
-        by_service(
-            "events.amazonaws.com",
-            action,
-            key,
-            context={"kms:EncryptionContext:aws:sqs:arn": queue.arn},
-        )
+        by_service(by, action, key, context={"kms:EncryptionContext:aws:sqs:arn": queue.arn})
         for queue in fed
         for action in ("kms:GenerateDataKey", "kms:Decrypt")
     ]
-    assert len(fed) >= 3
-    assert refused([*sent, *used]) == []
-    stray = [
-        by_service(
-            "events.amazonaws.com", "sqs:SendMessage", queue, context={"aws:SourceArn": f"{rule}stray"}
-        )
-        for queue in fed
-    ]
-    assert allowed(stray) == []
+    assert refused([*(sent(queue, source) for queue in fed for source in _sources(queue)), *used]) == []
+    assert allowed([sent(queue, f"arn:aws:events:{REGION}:{ACCOUNT}:rule/stray") for queue in fed]) == []
 
 
 def _sources(queue: Store) -> list[str]:
@@ -126,28 +109,19 @@ def _sources(queue: Store) -> list[str]:
 
 
 @TENANT
-def test_logs_are_delivered_to_the_logs_bucket(account: Account, tenant: str) -> None:
+def test_logs_are_delivered_to_the_logs_bucket_of_this_account_alone(account: Account, tenant: str) -> None:
     bucket = account.store(tenant, "LogsBucket")
     assert account.logged[tenant] == {bucket.arn.rpartition(":")[2]}
-    asked = [
-        by_service(
-            "logging.s3.amazonaws.com",
-            "s3:PutObject",
-            bucket,
-            inside="/s3/DocumentsBucket/x",
-            context={"aws:SourceAccount": ACCOUNT},
-        ),
-        by_service(
-            "logdelivery.elasticloadbalancing.amazonaws.com",
-            "s3:PutObject",
-            bucket,
-            inside=f"/alb/AWSLogs/{ACCOUNT}/elasticloadbalancing/x",
-        ),
-    ]
-    assert refused(asked) == []
-    of_another_account = {"aws:SourceAccount": "999999999999"}
-    stray = replace(asked[0], context={**asked[0].context, **of_another_account})
-    assert allowed([stray]) == []
+    balancer, place = "logdelivery.elasticloadbalancing", f"/alb/AWSLogs/{ACCOUNT}/elasticloadbalancing/x"
+    assert refused([by_service(f"{balancer}.amazonaws.com", "s3:PutObject", bucket, inside=place)]) == []
+    assert refused([_logged(bucket, {"aws:SourceAccount": ACCOUNT})]) == []
+    assert allowed([_logged(bucket, ELSEWHERE)]) == []
+
+
+def _logged(bucket: Store, context: Mapping[str, str]) -> Request:
+    """Return what S3 asks to write its log of accesses."""
+    by, inside = "logging.s3.amazonaws.com", "/s3/DocumentsBucket/x"
+    return by_service(by, "s3:PutObject", bucket, inside=inside, context=context)
 
 
 @TENANT
@@ -194,116 +168,66 @@ def _starts(account: Account, tenant: str, task: Mapping[str, Any]) -> None:
 @TENANT
 def test_no_service_writes_where_the_audit_digests_are(account: Account, tenant: str) -> None:
     bucket, trail = account.store(tenant, "TrailBucket"), f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/x"
-    asked = [
-        by_service(
-            "cloudtrail.amazonaws.com",
-            "s3:PutObject",
-            bucket,
-            inside=f"/cloudtrail/AWSLogs/{ACCOUNT}/CloudTrail/x",
-            context={"aws:SourceArn": trail, "s3:x-amz-acl": "bucket-owner-full-control"},
-        ),
-        by_service(
-            "logging.s3.amazonaws.com",
-            "s3:PutObject",
-            bucket,
-            inside="/s3/DocumentsBucket/x",
-            context={"aws:SourceAccount": ACCOUNT},
-        ),
-    ]
-    assert allowed(asked) == []
+    inside = f"/cloudtrail/AWSLogs/{ACCOUNT}/CloudTrail/x"
+    context = {"aws:SourceArn": trail, "s3:x-amz-acl": "bucket-owner-full-control"}
+    by_trail = by_service("cloudtrail.amazonaws.com", "s3:PutObject", bucket, inside=inside, context=context)
+    assert allowed([by_trail, _logged(bucket, {"aws:SourceAccount": ACCOUNT})]) == []
 
 
 @TENANT
-def test_alarms_use_the_logs_key(account: Account, tenant: str) -> None:
-    key = account.store(tenant, "LogsKey")
-    topics = stores(account, tenant, "topic")
+def test_alarms_of_this_account_alone_use_the_logs_key(account: Account, tenant: str) -> None:
+    key, topics = account.store(tenant, "LogsKey"), stores(account, tenant, "topic")
     assert topics
-    of_alarm = {"aws:SourceAccount": ACCOUNT}
-    asked = [
-        by_service("cloudwatch.amazonaws.com", "kms:GenerateDataKey", key, context=of_alarm),
-        by_service("cloudwatch.amazonaws.com", "kms:Decrypt", key, context=of_alarm),
-        *(by_service("cloudwatch.amazonaws.com", "sns:Publish", topic, context=of_alarm) for topic in topics),
-    ]
-    assert refused(asked) == []
-    elsewhere = {"aws:SourceAccount": "999999999999"}
-    assert allowed([replace(one, context={**one.context, **elsewhere}) for one in asked]) == []
+    calls = [("kms:GenerateDataKey", key), ("kms:Decrypt", key), *(("sns:Publish", one) for one in topics)]
+
+    def asked(context: Mapping[str, str]) -> list[Request]:
+        return [by_service("cloudwatch.amazonaws.com", *call, context=context) for call in calls]
+
+    assert refused(asked({"aws:SourceAccount": ACCOUNT})) == []
+    assert allowed(asked(ELSEWHERE)) == []
+
+
+OF_BUCKET = """PutBucketPolicy PutEncryptionConfiguration PutLifecycleConfiguration PutBucketTagging
+    PutBucketNotification DeleteBucketPolicy DeleteBucket"""
+OF_KEY = "PutKeyPolicy EnableKeyRotation DescribeKey TagResource ScheduleKeyDeletion"
 
 
 @TENANT
 def test_a_deployment_makes_changes_and_destroys_buckets_and_keys(account: Account, tenant: str) -> None:
-    of_bucket = (
-        "s3:PutBucketPolicy",
-        "s3:PutEncryptionConfiguration",
-        "s3:PutLifecycleConfiguration",
-        "s3:PutBucketTagging",
-        "s3:PutBucketNotification",
-        "s3:DeleteBucketPolicy",
-        "s3:DeleteBucket",
-    )
-    of_key = ("kms:PutKeyPolicy", "kms:EnableKeyRotation", "kms:DescribeKey", "kms:TagResource")
+    keys, buckets = stores(account, tenant, "key"), stores(account, tenant, "bucket")
+    calls = [(f"s3:{name}", one) for one in buckets for name in OF_BUCKET.split()]
+    calls += [(f"kms:{name}", one) for one in keys for name in OF_KEY.split()]
     for_service = {"kms:GrantIsForAWSResource": "true", "kms:ViaService": f"es.{REGION}.amazonaws.com"}
-    asked = [
-        *(
-            by_person(EXECUTION_ROLE, action, one)
-            for one in stores(account, tenant, "bucket")
-            for action in of_bucket
-        ),
-        *(
-            by_person(EXECUTION_ROLE, action, one)
-            for one in stores(account, tenant, "key")
-            for action in (*of_key, "kms:ScheduleKeyDeletion")
-        ),
-        *(
-            by_person(EXECUTION_ROLE, "kms:CreateGrant", one, context=for_service)
-            for one in stores(account, tenant, "key")
-            if one.logical_id != "ReceiptKey"  # it encrypts nothing
-        ),
-    ]
+    encrypting = [one for one in keys if one.logical_id != "ReceiptKey"]
+    grants = [by_person(EXECUTION_ROLE, "kms:CreateGrant", one, context=for_service) for one in encrypting]
+    assert refused([*(by_person(EXECUTION_ROLE, *call) for call in calls), *grants]) == []
+
+
+@TENANT
+def test_a_deployment_uses_keys_through_services_alone(account: Account, tenant: str) -> None:
+    key, actions = account.store(tenant, "DataKey"), ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey")
+    through = [{"kms:ViaService": f"{name}.{REGION}.amazonaws.com"} for name in ("dynamodb", "lambda")]
+    asked = [by_person(EXECUTION_ROLE, action, key, context=via) for via in through for action in actions]
     assert refused(asked) == []
-
-
-@TENANT
-@pytest.mark.parametrize("service", ["dynamodb", "lambda"])
-def test_a_deployment_makes_encrypted_tables_and_functions(
-    account: Account, tenant: str, service: str
-) -> None:
-    key = account.store(tenant, "DataKey")
-    via = {"kms:ViaService": f"{service}.{REGION}.amazonaws.com"}
-    actions = ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey")
-    assert refused([by_person(EXECUTION_ROLE, action, key, context=via) for action in actions]) == []
-
-
-@TENANT
-def test_a_deployment_decrypts_nothing_itself_and_grants_nothing_to_persons(
-    account: Account, tenant: str
-) -> None:
-    asked = [
-        by_person(EXECUTION_ROLE, action, key)
-        for key in stores(account, tenant, "key")
+    itself = [
+        by_person(EXECUTION_ROLE, action, one)
+        for one in stores(account, tenant, "key")
         for action in ("kms:Decrypt", "kms:GenerateDataKey", "kms:CreateGrant")
     ]
-    assert allowed(asked) == []
+    assert allowed(itself) == []
 
 
 @TENANT
 def test_an_administrator_administers_and_reads_nothing(account: Account, tenant: str) -> None:
     keys, buckets = stores(account, tenant, "key"), stores(account, tenant, "bucket")
-    reads = [
-        *(
-            by_person(ADMINISTRATOR, action, key)
-            for key in keys
-            for action in ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:CreateGrant")
-        ),
-        *(
-            by_person(ADMINISTRATOR, action, bucket, inside="/x")
-            for bucket in buckets
-            for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
-        ),
-        *(by_person(ADMINISTRATOR, "s3:ListBucket", bucket) for bucket in buckets),
+    uses = [(f"kms:{name}", one) for one in keys for name in ("Decrypt", "Encrypt", "GenerateDataKey")]
+    uses += [("kms:CreateGrant", one) for one in keys] + [("s3:ListBucket", one) for one in buckets]
+    objects = [
+        by_person(ADMINISTRATOR, f"s3:{name}Object", one, inside="/x")
+        for one in buckets
+        for name in ("Get", "Put", "Delete")
     ]
-    administers = [
-        *(by_person(ADMINISTRATOR, "kms:PutKeyPolicy", key) for key in keys),
-        *(by_person(ADMINISTRATOR, "s3:PutBucketPolicy", bucket) for bucket in buckets),
-    ]
-    assert allowed(reads) == []
-    assert refused(administers) == []
+    assert allowed([*(by_person(ADMINISTRATOR, *use) for use in uses), *objects]) == []
+    administers = [("kms:PutKeyPolicy", one) for one in keys]
+    administers += [("s3:PutBucketPolicy", one) for one in buckets]
+    assert refused([by_person(ADMINISTRATOR, *call) for call in administers]) == []

@@ -23,7 +23,7 @@ from assistant.answer.section import Quote
 from assistant.domain.answers import AnswerRecord
 from assistant.domain.clock import Deadline
 from assistant.domain.identity import CareContext, Identity
-from tests.fakes.answering import FakeTenant, agent
+from tests.stage.answering import FakeTenant, agent
 
 QUESTION = "On which day are retail refills payable?"
 
@@ -38,11 +38,13 @@ class Asked:
 
     @property
     def prompt(self) -> Prompt | None:
-        return prompt_of(self.plan)
+        return self.plan.prompt if isinstance(self.plan, Written) else None
 
     @property
     def quote(self) -> Quote:
-        return quote_of(self.plan)
+        """Of a plan for which no model writes."""
+        assert not isinstance(self.plan, Written)
+        return self.plan.quote
 
     @property
     def answer_id(self) -> str:
@@ -96,16 +98,6 @@ class Asked:
     @property
     def kept(self) -> AnswerRecord:
         return self._tenant.records.answers[self.answer_id]
-
-
-def prompt_of(plan: Plan) -> Prompt | None:
-    return plan.prompt if isinstance(plan, Written) else None
-
-
-def quote_of(plan: Plan) -> Quote:
-    """Of a plan for which no model writes."""
-    assert not isinstance(plan, Written)
-    return plan.quote
 
 
 def deadline(tenant: FakeTenant, *, seconds: float = 30.0) -> Deadline:

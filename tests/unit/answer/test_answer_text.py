@@ -1,24 +1,25 @@
-"""The text of one answer: only whole, checked sentences of a model, or quoted units."""
+"""The text of one answer: only whole, checked sentences of a model, or quoted units; docs/decisions/0028."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.answer.check import LONGEST_SENTENCE_CHARACTERS, MOST_CHARACTERS, AnswerText, Citations
+from assistant.answer.check import LONGEST_SENTENCE_CHARACTERS, AnswerText, Citations
 from assistant.answer.elements import Hydration
 from assistant.answer.events import ElementChanged, SentenceEnded, Token
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.prompt import Prompt, PromptDocument
+from assistant.answer.support import REASONS, Checked, SupportChecker
 from assistant.domain.answers import CitedUnit, Support
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.live import Caller
 from assistant.text.language import language
-from tests.fakes.answering import FakeTenant, agent, document
-from tests.unit.answer.cutting import cuts
+from tests.stage.answering import FakeTenant, agent, document
 
 Events = list[Token | SentenceEnded | ElementChanged]
 QUESTION = "When are retail refills payable?"
@@ -51,6 +52,12 @@ PROMPT = Prompt(
     refusal=REFUSAL,
     partial="The documents do not say",
 )
+
+
+def cuts(text: str, data: st.DataObject) -> list[str]:
+    """Cut a text at any places, as a tokenizer and a network might."""
+    places = data.draw(st.lists(st.integers(0, len(text)), max_size=12).map(sorted), label="cuts")
+    return [text[start:end] for start, end in pairwise([0, *places, len(text)])]
 
 
 def answer_text(question: str = QUESTION) -> AnswerText:
@@ -141,23 +148,6 @@ def test_the_places_of_sentences_are_those_in_the_text(text: str, cut_short: boo
     assert_offsets_match(released, events)
 
 
-# What ends the written part
-
-
-@pytest.mark.parametrize(("code", "sentence"), FAILING.items())
-def test_the_first_sentence_that_fails_ends_it(code: str, sentence: str) -> None:
-    text, _ = written(f"{SUPPORTED[0]}\n{sentence}\n{SUPPORTED[1]}")
-    assert (text.text, text.failure) == (SUPPORTED[0], code)
-
-
-def test_after_a_failure_nothing_more_is_taken() -> None:
-    text = answer_text()
-    assert list(text.write(f"{FAILING['debris']} S")) == []
-    assert list(text.write(f"end. {SUPPORTED[0]} S")) == []
-    assert list(text.finish(cut_short=False)) == []
-    assert not text.begun
-
-
 @pytest.mark.parametrize(
     "again", [SUPPORTED[0], SUPPORTED[0].upper(), "- " + SUPPORTED[0], SUPPORTED[0] + "*"]
 )
@@ -200,21 +190,6 @@ def test_white_space_alone_is_never_too_long(size: int) -> None:
     assert text.text.split("\n")[-1] == SUPPORTED[1]
 
 
-@pytest.mark.parametrize("size", [1, 7, 100_000])
-def test_a_text_of_too_many_characters_ends_at_the_same_place_however_it_comes(size: int) -> None:
-    content = "".join(f"Refills wait {'a' * (n // 26)}{chr(97 + n % 26)}. " for n in range(2_000))
-    text, _ = written(*(content[at : at + size] for at in range(0, len(content), size)))
-    assert (text.failure, text.text) == ("too_long", written(content)[0].text)
-    assert MOST_CHARACTERS - 100 < len(text.text) <= MOST_CHARACTERS
-
-
-# The end
-
-
-def test_the_last_sentence_needs_no_full_stop_when_the_model_stopped() -> None:
-    assert written(SUPPORTED[0].removesuffix("."))[0].text == SUPPORTED[0].removesuffix(".")
-
-
 @pytest.mark.parametrize(
     ("last", "kept"),
     [
@@ -235,9 +210,6 @@ def test_text_without_a_word_is_none(nothing: str) -> None:
     assert (events, text.begun, text.failure) == ([], False, None)
 
 
-# What is taken out
-
-
 def test_a_sentence_comes_with_the_units_that_it_cites() -> None:
     text, _ = written("Send other requests to the Claims Desk [1.2, 3.2]. Wait [3].")
     assert text.text == "Send other requests to the Claims Desk. Wait."
@@ -248,17 +220,9 @@ def test_a_sentence_comes_with_the_units_that_it_cites() -> None:
     assert (second.citations, second.cited) == ((3,), ())
 
 
-def test_a_citation_after_the_full_stop_belongs_to_the_sentence_before_it() -> None:
-    text, _ = written(f"{SUPPORTED[1]} [1.2] {UNCITED}")
-    assert [one.citations for one in text.sentences] == [(1,), ()]
-
-
 def test_a_model_cannot_write_the_character_that_stands_for_a_citation() -> None:
     text, _ = written(f"Wait [1.1]. {chr(0xE100)}Call{chr(0xE100)}.")
     assert (text.text, [one.citations for one in text.sentences]) == ("Wait. Call.", [(1,), ()])
-
-
-# What is withheld, refused or partial
 
 
 def test_a_number_of_the_question_is_not_foreign() -> None:
@@ -272,23 +236,6 @@ def test_a_number_of_the_question_is_not_foreign() -> None:
 def test_nothing_but_white_space_is_released_between_sentences(between: str) -> None:
     text, _ = written(f"{SUPPORTED[0]}\n{between}\n{SUPPORTED[1]}")
     assert text.text == f"{SUPPORTED[0]}\n\n{SUPPORTED[1]}"
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "[payable](https://evil.example/x)",
-        "![payable](https://evil.example/x)",
-        "payable https://evil.example/x",
-    ],
-)
-def test_an_address_that_is_no_source_s_is_never_released(address: str) -> None:
-    text, _ = written(f"Retail refills are {address} on day 23 of 30. ")
-    assert "evil" not in text.text
-
-
-def test_a_source_s_own_address_may_be_written() -> None:
-    assert written(f"See {URL} for retail refills.")[0].text == f"See {URL} for retail refills."
 
 
 @pytest.mark.parametrize(
@@ -311,9 +258,6 @@ def test_an_address_of_a_cited_unit_stays_and_no_other(said: str, shown: str | N
         assert text.text.startswith(shown)
 
 
-# Quotes
-
-
 def test_a_quote_is_one_token_and_one_sentence_a_unit() -> None:
     text = answer_text()
     events = list(text.quote([block("Retail refills wait."), block("Call.", before="\n\n**More**\n\n")]))
@@ -329,15 +273,6 @@ def test_a_quote_follows_what_was_released_after_a_blank_line() -> None:
     assert text.text == f"{SUPPORTED[0]}\n\n**Steps**\n\nWait."
     assert [one.index for one in text.sentences] == [0, 1]
     assert len(text.quoted) == 1
-
-
-def test_a_quote_of_nothing_is_nothing() -> None:
-    text = answer_text()
-    assert list(text.quote([])) == []
-    assert (text.begun, text.text, text.citations) == (False, "", ())
-
-
-# The citations
 
 
 @pytest.mark.parametrize(
@@ -371,3 +306,89 @@ def test_citations_go_and_all_else_stays(
     citations = Citations(PROMPT.documents)
     assert citations.taken(text) == (left, tuple(cited))
     assert citations.removed == unknown
+
+
+ENGLISH = language("en")
+CITED_UNITS = [
+    "The Claims Desk (ext. 4100) sends the letter to the prescriber within 2 business days.",
+    "Never fill a controlled medicine early for cash.",
+    "If the parcel is lost, the Delivery Desk (ext. 4400) sends a new one.",
+    "Copies cost 25 cents for one page and 5 dollars for a whole record.",
+    "Mail orders of up to 30 days' supply need no signature.",
+    "Take 10 mg of Lisinopril twice a day, 1,000 mg a month at most.",
+    "Open from 8:00 a.m. to 5 p.m. since May 3, 2026, at (800) 555-0100; 75 percent of calls are short.",
+    "The patient may not clear the alert before the pharmacist has seen it.",
+    "Form CR-1 is kept for 24 hours.",
+]
+CHECKER = SupportChecker(
+    {
+        1: [f"Early refills\nSteps\n{text}" for text in CITED_UNITS],
+        2: ["Pens\nPens are blue.", "Pens\nCaps are red."],
+    },
+    given=["Does Tramadol need 7 forms?"],
+    language=ENGLISH,
+)
+
+
+def check(sentence: str, *units: int) -> Checked:
+    return CHECKER.check(sentence, [(1, unit) for unit in units])
+
+
+@pytest.mark.parametrize(
+    ("sentence", "unit"),
+    [
+        ("The Claims Desk sends the prescriber the letter in no more than two business days.", 1),
+        ("No signature is needed for mail orders of at most 30 days' supply.", 5),
+        ("A patient may not clear the alert until the pharmacist has seen it.", 8),
+    ],
+)
+def test_a_sentence_in_other_words_is_supported(sentence: str, unit: int) -> None:
+    assert check(sentence, unit) == Checked(Support.SUPPORTED)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "values"),
+    [
+        ("The Claims Desk sends the letter to the prescriber within 3 business days.", ("3 day",)),
+        ("Take 20 mg of Lisinopril twice a day.", ("20 mg",)),
+        ("Send the letter to Wegovy.", ("Wegovy",)),
+        ("It opened on May 4.", ("5/4",)),
+    ],
+)
+def test_a_value_that_nothing_given_holds_is_withheld(sentence: str, values: tuple[str, ...]) -> None:
+    assert check(sentence, 1) == Checked(Support.UNSUPPORTED, "withheld", values, ("foreign_value",))
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Take 10mg twice daily.",
+        "1. Open from 8 AM to 17:00.",
+        "Open since 3 May.",
+        "75% of calls are short.",
+        "Form CR-1 is kept for one day.",
+        "The patient takes Tramadol and asks for 7 forms.",
+    ],
+)
+def test_a_value_in_another_form_is_not_withheld(sentence: str) -> None:
+    assert check(sentence, 1).detail != "withheld"
+
+
+def test_a_value_of_another_unit_is_marked() -> None:
+    wrong = check("The Claims Desk (ext. 4400) sends the letter to the prescriber.", 1)
+    assert wrong == Checked(Support.UNSUPPORTED, "check", ("4400",), ("value_not_cited",))
+
+
+def test_two_cited_units_carry_a_sentence_together() -> None:
+    assert CHECKER.check("Pens are blue and caps are red.", [(2, 1), (2, 2)]).support is Support.SUPPORTED
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text(max_size=200)
+    | st.lists(st.sampled_from(" ".join(CITED_UNITS).split()), max_size=40).map(" ".join)
+)
+def test_any_text_is_supported_or_has_a_known_reason(text: str) -> None:
+    found = check(text, 1, 2)
+    assert (found.support is Support.SUPPORTED) == (found.detail is None) == (found.reasons == ())
+    assert set(found.reasons) <= set(REASONS)

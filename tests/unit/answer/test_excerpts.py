@@ -1,7 +1,8 @@
-"""Texts of documents are kept by place, and come back as they were shown."""
+"""What is kept of an answer: texts of documents by place, which come back as they were shown."""
 
 from __future__ import annotations
 
+import hashlib
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,21 +21,21 @@ from assistant.answer.excerpts import (
     shown_again,
     shown_heading,
     shown_unit,
-    stand_in,
 )
+from assistant.answer.find import KEPT_CANDIDATES
 from assistant.answer.section import snippet
 from assistant.documents.files import SourceDocument
 from assistant.documents.items import page_item
 from assistant.documents.parsing import parse_document
-from assistant.domain.answers import AnswerRecord, FinishReason, ShownAs
-from assistant.domain.documents import ParsedDocument, Span, Unit, UnitKind
+from assistant.domain.answers import AnswerRecord, FinishReason, Outcome, ShownAs
+from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, ParsedDocument, Span, Unit, UnitKind
 from assistant.service.stored import ReadAnswers
 from assistant.text.safe_markdown import safe_markdown
 from tests.contracts import samples
-from tests.fakes.answering import FakeTenant, agent
-from tests.fakes.running_service import passages_of
-from tests.unit.answer.asking_and_reading import ask
-from tests.unit.release_before import ANSWER
+from tests.stage.answering import FakeTenant, agent, cosine, document, vector_of, word_score
+from tests.stage.knowledge import ANSWER
+from tests.stage.running_service import passages_of
+from tests.unit.answer.asking_and_reading import QUESTION, ask
 
 KNOWLEDGE = Path(__file__).parents[3] / "knowledge"
 PAGES = sorted(path for path in KNOWLEDGE.rglob("*") if path.suffix in (".md", ".html"))
@@ -99,14 +100,6 @@ def test_a_frame_fills_to_the_same_bytes(shown: str, around: str) -> None:
     assert filled.encode() == orjson.dumps({"text": around + shown})
 
 
-def test_the_longer_of_two_texts_is_taken_whole() -> None:
-    excerpts = Excerpts()
-    excerpts.add("Wait.", UNIT)
-    excerpts.add("Wait. Then call.", Place("d", "h", ((0, 16),), ShownAs.UNIT))
-    [used] = excerpts.used_in(excerpts.keep("Wait. Then call."))
-    assert used.spans == ((0, 16),)
-
-
 def test_another_text_is_never_shown_in_the_place_of_one_that_changed() -> None:
     excerpts = Excerpts()
     excerpts.add("Wait.", UNIT)
@@ -114,14 +107,6 @@ def test_another_text_is_never_shown_in_the_place_of_one_that_changed() -> None:
     unit = Unit(0, UnitKind.SENTENCE, "Wait.", Span(0, 5), "")
     assert shown_again(excerpt, ParsedDocument("Wait.", (), (unit,))) == "Wait."
     assert shown_again(excerpt, ParsedDocument("Come.", (), (unit,))) is None
-
-
-def test_a_notice_has_the_length_of_the_text_that_is_gone() -> None:
-    assert [len(stand_in(samples.excerpt().model_copy(update={"letters": n}))) for n in (1, 12, 90)] == [
-        1,
-        12,
-        90,
-    ]
 
 
 async def test_a_kept_record_has_no_word_of_the_documents_that_it_quotes() -> None:
@@ -132,18 +117,6 @@ async def test_a_kept_record_has_no_word_of_the_documents_that_it_quotes() -> No
     assert not any(text in kept for text in asked.text.split(". "))
     shown = await read_excerpts(asked.kept.excerpts, tenant.texts, labels=frozenset())
     assert fill_record(asked.kept, shown).text == asked.text
-
-
-async def test_a_turn_that_showed_a_withdrawn_document_is_not_told_to_a_model() -> None:
-    tenant = FakeTenant.writing()
-    first = await ask(tenant)
-    told = await ask(tenant, conversation_id=first.started.conversation_id)
-    assert told.prompt is not None
-    assert told.prompt.history_turns == 1
-    tenant.withdrawn.add("refill")
-    untold = await ask(tenant, conversation_id=first.started.conversation_id)
-    assert untold.prompt is not None
-    assert untold.prompt.history_turns == 0
 
 
 @pytest.mark.parametrize(("withdrawn", "turns"), [(set[str](), 1), ({"refill"}, 0)])
@@ -161,9 +134,6 @@ async def test_a_model_is_told_no_turn_from_before_one_that_showed_a_withdrawn_d
     assert asked.prompt.history_turns == turns
 
 
-# What releases before this one have written
-
-
 def test_a_quote_without_its_addresses_is_shown_as_an_older_release_showed_it() -> None:
     text = "Sign in at https://pay.example/x with the card."
     excerpts = Excerpts()
@@ -178,3 +148,82 @@ async def test_a_record_of_an_older_release_is_read_as_it_is() -> None:
     await tenant.records.put_answer(AnswerRecord.model_validate_json(orjson.dumps(older)))
     reading = await ReadAnswers(tenant.services).one("a1", identity=agent("ana"))
     assert (reading.record.text, reading.record.schema_version) == ("On day 24.", 2)
+
+
+FIRST = "Retail refills are payable on day 23 of 30."
+
+
+async def test_the_record_says_what_was_asked_by_whom_and_with_what_rights() -> None:
+    identity = agent(labels=frozenset({"b", "a"}))
+    record = (await ask(FakeTenant(), identity=identity, filters={"source": ["procedures"]})).record
+    assert (record.agent, record.question, record.labels) == ("ana", QUESTION, ("a", "b"))
+    assert record.filters.source == ("procedures",)
+    assert record.asked_at <= record.finished_at
+
+
+@pytest.mark.parametrize(
+    "tenant",
+    [
+        FakeTenant(),
+        FakeTenant.writing(f"{FIRST} [9", "] Send other requests", " to the Claims Desk."),
+        FakeTenant.writing(f"{FIRST} Grapefruit", " is bitter."),
+    ],
+    ids=["quoted", "written", "both"],
+)
+async def test_the_record_is_made_from_what_was_streamed(tenant: FakeTenant) -> None:
+    asked = await ask(tenant)
+    record, done = asked.record, asked.done
+    assert record.text == asked.text
+    assert [sentence.model_dump() for sentence in record.sentences] == [
+        sentence.model_dump() for sentence in asked.sentences
+    ]
+    assert (record.timings_ms, record.usage) == (done.timings_ms, done.usage)
+    assert (record.outcome, record.finish_reason) == (Outcome.DONE, FinishReason.STOP)
+    for name in ["mode", "certainty", "fallback", "also", "clarify", "escalation", "corrections"]:
+        assert getattr(record, name) == getattr(done, name)
+
+
+async def test_quoted_units_are_kept_by_their_place() -> None:
+    tenant = FakeTenant()
+    record = (await ask(tenant)).record
+    unit, _ = record.quoted
+    assert (unit.document_id, unit.content_hash, unit.span) == ("refill", "hash-of-refill", (0, len(FIRST)))
+    assert record.schema_version == 3
+
+
+async def test_the_record_names_model_prompt_settings_and_index() -> None:
+    tenant = FakeTenant.writing()
+    asked = await ask(tenant)
+    record = asked.record
+    assert asked.prompt is not None
+    assert (record.model_id, record.model_digest) == ("model-1", "digest-1")
+    assert (record.prompt_id, record.prompt_hash) == ("answer/6", asked.prompt.prompt_hash)
+    assert (record.settings_hash, record.index_version) == (tenant.config.settings_hash(), "index-1")
+    assert record.parameters == {"max_tokens": 409, "temperature": 0.0, "history_turns": 0}
+    assert (record.inference_id, record.variant) == ("inference-1", "AllTraffic")
+
+
+async def test_the_record_keeps_passages_by_hash_and_with_raw_scores() -> None:
+    others = [document(name, f"Parcels of {name} wait.", title=name) for name in ("transfer", "parcel")]
+    tenant = FakeTenant.writing().with_documents(document(), *others)
+    record = (await ask(tenant)).record
+    first, _, third = record.passages
+    [text] = [one.text for one in document().passages]
+    assert first.text_hash == hashlib.sha256(text.encode()).hexdigest()
+    assert (first.passage_id, first.content_hash, first.n, first.rank) == (
+        "refill#0",
+        "hash-of-refill",
+        1,
+        1,
+    )
+    assert first.cosine == pytest.approx(cosine(vector_of(QUESTION), document().passages[0].embedding_input))
+    assert first.lexical_score == word_score(QUESTION, text)
+    assert first.fused_score == pytest.approx((1 + VECTOR_LEG_WEIGHT) / (RRF_K + 1))
+    assert [use.in_prompt for use in record.passages] == [True, True, True]
+    assert third.document_id in {"transfer", "parcel"}
+    assert text not in record.model_dump_json()
+
+
+async def test_candidates_are_bounded() -> None:
+    many = [document(f"d{n}", f"Retail refills of {n} are payable.", title=f"Refill {n}") for n in range(25)]
+    assert len((await ask(FakeTenant().with_documents(*many))).record.candidates) == KEPT_CANDIDATES

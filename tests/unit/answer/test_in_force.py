@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import orjson
 import pytest
 
 from assistant.documents.files import SourceDocument, file_of
@@ -14,21 +17,26 @@ from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.stores.documents import read_editions
 from assistant.tenant.tenant import SourceEntry
 from assistant.text.editions import Editions, read_in_force
-from tests.fakes.answering import FakeTenant, LiveStates, indexed
-from tests.fakes.clock import SteppedClock
+from tests.stage.answering import FakeTenant, LiveStates, indexed
+from tests.stage.tenant_stores import SteppedClock
 from tests.unit.answer.asking_and_reading import Asked, ask
-from tests.unit.answer.not_in_force import (
-    GENERATED,
-    GENERATED_IN_FORCE,
-    STRANGERS,
-    STRANGERS_IN_FORCE,
-    Planted,
-    page,
-)
-from tests.unit.documents.source_files import read, write
+from tests.unit.documents.scene import read, write
 
 NOW = datetime(2026, 11, 30, 15, 0, tzinfo=UTC)
+ROWS = [orjson.loads(line) for line in Path(__file__).with_name("in_force.jsonl").read_bytes().splitlines()]
+IN_FORCE: dict[str, Mapping[str, str]] = {row["name"]: row["in_force"] for row in ROWS if "in_force" in row}
 SHARE = KnowledgeSource(SourceEntry(name="share", namespace="", access="everyone"), labels=(), vocabulary=())
+
+
+PLANTED = [SimpleNamespace(**row) for row in ROWS if "in_force" not in row]
+"""Folders of which ``old``, path and content, is not in force. ``question`` asks for ``now``, what holds at
+``NOW``; ``asked`` for ``says``, words of the old document alone; ``others`` are in force."""
+
+
+def page(title: str, text: str, **keys: str) -> str:
+    """Return a Markdown file."""
+    front = "".join(f"{key}: {value}\n" for key, value in keys.items())
+    return f"---\n{front}---\n# {title}\n\n{text}\n" if front else f"# {title}\n\n{text}\n"
 
 
 def status_of(document: Document, origin: str) -> DocumentStatus:
@@ -65,7 +73,7 @@ def shown(asked: Asked) -> str:
     return "\n".join((asked.text, *also, *(source.snippet for source in asked.sources.sources)))
 
 
-async def of_planted(folder: Path, planted: Planted) -> tuple[bool, bool]:
+async def of_planted(folder: Path, planted: Any) -> tuple[bool, bool]:
     """Return whether a question about today shows what is not in force, and whether the question that asks
     for it finds it, says so before its words, and names it so among the sources."""
     tenant = load(folder, {planted.old[0]: planted.old[1], **planted.others})
@@ -80,12 +88,12 @@ async def of_planted(folder: Path, planted: Planted) -> tuple[bool, bool]:
     )
 
 
-@pytest.mark.parametrize("planted", [*STRANGERS, *GENERATED], ids=lambda planted: planted.name)
-async def test_what_is_not_in_force_is_found_only_when_asked_for(tmp_path: Path, planted: Planted) -> None:
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
+async def test_what_is_not_in_force_is_found_only_when_asked_for(tmp_path: Path, planted: Any) -> None:
     assert await of_planted(tmp_path, planted) == (False, True)
 
 
-@pytest.mark.parametrize("files", [STRANGERS_IN_FORCE, GENERATED_IN_FORCE], ids=("strangers", "generated"))
+@pytest.mark.parametrize("files", IN_FORCE.values(), ids=IN_FORCE)
 async def test_what_is_in_force_is_never_called_otherwise(tmp_path: Path, files: Mapping[str, str]) -> None:
     tenant = load(tmp_path, files)
     assert len(tenant.live.live) == len(files)
@@ -215,14 +223,3 @@ async def test_owners_are_told_what_begins_ends_was_replaced_and_may_contradict(
         "tax": "May contradict: Tax.",
         "tax-2026": "May contradict: Tax.",
     }
-
-
-async def test_different_values_are_asked_about_only_among_documents_in_force(tmp_path: Path) -> None:
-    table = "| Item | Price |\n|---|---|\n| Locker | {} |\n"
-    files = {
-        "OLD/prices.md": page("Prices", table.format("$4")),
-        "prices.md": page("Prices", table.format("$6")),
-    }
-    asked = await ask(load(tmp_path, files), "What was the price of a locker in the old prices?")
-    assert "Not in force" in asked.text
-    assert "give different values" not in asked.text

@@ -9,13 +9,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from assistant.answer.answer import AnswerQuestion
+from assistant.answer.call import Interruption
 from assistant.answer.events import AnswerEvent, Done, Problem
 from assistant.answer.plan import Plan
 from assistant.answer.text_end import CANCELLED, DISCONNECTED, TextEnd
-from assistant.domain.answers import FinishReason, Outcome
+from assistant.domain.answers import AnswerRecord, FinishReason, Outcome
 from assistant.domain.errors import RecordsUnavailableError
-from tests.fakes.answering import FakeTenant, Gate
-from tests.unit.answer.asking_and_reading import ask, prepare
+from tests.stage.answering import FakeTenant, Gate
+from tests.unit.answer.asking_and_reading import prepare
 
 LIMIT_S = 60.0
 FIRST = "Retail refills are payable on day 23 of 30."
@@ -42,6 +43,10 @@ class Waiting:
         self.use_case = use_case
         self.plan = prepared
         self.reader = asyncio.create_task(read(use_case, prepared))
+
+    @property
+    def record(self) -> AnswerRecord:
+        return self.tenant.shown(self.tenant.records.answers[self.plan.basis.question.ids.answer_id])
 
     async def events(self) -> list[AnswerEvent]:
         return await asyncio.wait_for(self.reader, LIMIT_S)
@@ -74,14 +79,12 @@ async def test_an_answer_is_ended_at_once(
     *, opening: bool, cause: TextEnd, outcome: Outcome, last: str | None
 ) -> None:
     answer = await waiting(opening=opening)
-    tenant = answer.tenant
     answer.plan.call.cancel(cause)
     events = await answer.events()
-    record = tenant.shown(tenant.records.answers[answer.plan.basis.question.ids.answer_id])
-    assert record.outcome is outcome
-    assert record.error_code == outcome.value
+    record = answer.record
+    assert (record.outcome, record.error_code) == (outcome, outcome.value)
     assert record.text == ("" if opening else FIRST)
-    assert tenant.generator.open_connections == 0
+    assert answer.tenant.generator.open_connections == 0
     assert [event.event for event in events if event.event in {"error", "done"}] == ([last] if last else [])
     if last:
         problem = events[-1]
@@ -107,18 +110,11 @@ async def test_the_first_cause_counts() -> None:
     assert tenant.records.answers[prepared.basis.question.ids.answer_id].outcome is Outcome.DISCONNECTED
 
 
-async def test_cancelling_an_answer_that_is_done_changes_nothing() -> None:
-    asked = await ask(FakeTenant())
-    asked.plan.call.cancel(CANCELLED)
-    assert asked.record.outcome is Outcome.DONE
-
-
 async def test_a_cancelled_reader_leaves_a_record() -> None:
     answer = await waiting()
     answer.reader.cancel()
     await answer.is_cancelled()
-    record = answer.tenant.shown(answer.tenant.records.answers[answer.plan.basis.question.ids.answer_id])
-    assert (record.outcome, record.text) == (Outcome.DISCONNECTED, FIRST)
+    assert (answer.record.outcome, answer.record.text) == (Outcome.DISCONNECTED, FIRST)
 
 
 async def test_a_reader_cancelled_after_the_answer_was_leaves_it_cancelled() -> None:
@@ -126,9 +122,7 @@ async def test_a_reader_cancelled_after_the_answer_was_leaves_it_cancelled() -> 
     answer.plan.call.cancel(CANCELLED)
     answer.reader.cancel()
     await answer.is_cancelled()
-    assert (
-        answer.tenant.records.answers[answer.plan.basis.question.ids.answer_id].outcome is Outcome.CANCELLED
-    )
+    assert answer.record.outcome is Outcome.CANCELLED
 
 
 @pytest.mark.parametrize("tenant", [FakeTenant(), FakeTenant.writing()], ids=["quoted", "written"])
@@ -242,16 +236,19 @@ async def test_a_store_that_hangs_does_not_hold_the_answer(monkeypatch: pytest.M
     await use_case.records.settle(within_s=0)
 
 
-@pytest.mark.parametrize("opening", [True, False])
-async def test_a_reader_who_leaves_before_the_text_leaves_no_connection(opening: bool) -> None:
-    """The model is called before the sources are shown: whoever leaves then must not leave it running."""
-    gate = Gate()
-    tenant = stalling(gate, opening=opening)
-    use_case, prepared = await prepare(tenant)
-    events = use_case.stream(prepared)
-    assert (await anext(events)).event == "started"
-    await asyncio.sleep(0)  # the call goes out
-    assert len(tenant.generator.requests) == 1
-    await asyncio.wait_for(events.aclose(), LIMIT_S)
-    assert tenant.generator.open_connections == 0
-    assert tenant.records.answers[prepared.basis.question.ids.answer_id].outcome is Outcome.DISCONNECTED
+async def test_a_wait_that_turned_the_cancellation_into_its_own_error_keeps_it() -> None:
+    interruption, waiting = Interruption(), asyncio.Event()
+
+    async def work() -> None:
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+
+    task = asyncio.create_task(interruption.wait(work()))
+    await asyncio.wait_for(waiting.wait(), LIMIT_S)
+    interruption.interrupt(CANCELLED)
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(task, LIMIT_S)
+    assert task.cancelling() == 0

@@ -20,7 +20,7 @@ from assistant.answer.quoting import neutralise
 from assistant.domain.documents import StoredDocument
 from assistant.domain.errors import TooLargeError
 from assistant.stores.ports import ChatMessage, TokenCounter
-from tests.fakes.answering import FakeTenant, WordCounter, document
+from tests.stage.answering import FakeTenant, WordCounter, document
 
 RELEASED: dict[str, str] = json.loads((Path(__file__).parent / "released_prompts.json").read_text())
 QUESTION = "On which day is it payable?"
@@ -93,19 +93,6 @@ def test_each_unit_of_a_document_is_a_numbered_line_under_its_heading() -> None:
     )
 
 
-def test_meanings_of_the_glossary_are_in_the_line_above_the_question() -> None:
-    meanings = {"RTS": "refill too soon", "PA": "prior authorization"}
-    line = 'Words of the company: "RTS" is refill too soon; "PA" is prior authorization.'
-    assert f"The company: Pharmacy. {line}\n\n{ASKED}" in user(build(document(), meanings=meanings))
-
-
-def test_the_count_is_never_less_than_the_prompt_and_includes_what_the_template_adds() -> None:
-    prompt = build(document(), document("two"), meanings={"RTS": "refill too soon"})
-    counted = sum(WordCounter().count(message.content) + 4 for message in prompt.messages) + 3
-    borders = 2 * (7 + 2)  # seven parts of the template and two documents
-    assert counted <= prompt.prompt_tokens <= counted + borders
-
-
 @pytest.mark.parametrize("limit", ["context_tokens", "reads_tokens"])
 @pytest.mark.parametrize(("spare", "numbers"), [(0, [1, 2]), (-1, [1])])
 def test_the_budget_is_kept_to_the_token(limit: str, spare: int, numbers: list[int]) -> None:
@@ -116,11 +103,6 @@ def test_the_budget_is_kept_to_the_token(limit: str, spare: int, numbers: list[i
     assert [one.n for one in prompt.documents] == numbers
     assert prompt.dropped_documents == 2 - len(numbers)
     assert prompt.prompt_tokens <= fits
-
-
-def test_a_document_that_does_not_fit_leaves_its_room_to_the_next() -> None:
-    prompt = build(document("long", f"{words(2000)}."), document(), context_tokens=1024)
-    assert ([one.n for one in prompt.documents], prompt.dropped_documents) == ([2], 1)
 
 
 def sections() -> StoredDocument:
@@ -143,20 +125,6 @@ def test_of_a_document_that_does_not_fit_the_best_sections_are_read_whole_in_its
     assert [(unit.heading, unit.text) for unit in document.units] == [
         (name, f"{then}{words(60, name)}.") for name in read for then in ("", "Then ")
     ]
-
-
-def test_of_a_document_without_headings_the_best_passages_are_read() -> None:
-    plain = document(content="\n\n".join(f"{words(100, name)}." for name in "abc"), passage_tokens=128)
-    scores = {plain.passages[2].passage_id: 0.9}
-    [read] = build(plain, scores=scores, reads_tokens=build().prompt_tokens + 150).documents
-    assert [unit.text for unit in read.units] == [f"{words(100, 'c')}."]
-
-
-def test_without_room_for_a_section_the_question_alone_is_left() -> None:
-    long, room = document(content=f"{words(60)}."), build().prompt_tokens + 20
-    prompt = build(long, reads_tokens=room)
-    assert (prompt.documents, prompt.dropped_documents) == ((), 1)
-    assert QUESTION in user(prompt)
 
 
 def test_a_question_is_never_cut() -> None:
@@ -230,7 +198,3 @@ def test_a_slot_of_the_template_in_untrusted_text_stays_text(slot: str) -> None:
 )
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert neutralise(text) == text
-
-
-def test_control_characters_become_spaces() -> None:
-    assert neutralise("a\x00b\rc") == "a b c"

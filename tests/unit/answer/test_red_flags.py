@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, log
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,8 @@ from assistant.answer.red_flags import (
     STEP_WORDS,
     WINDOW_WORDS,
     FlagWeights,
-    JudgedText,
     RedFlags,
     foreign_language,
-    ordinary_messages,
     pieces,
     shipped_flag_weights,
 )
@@ -24,8 +21,8 @@ from assistant.domain.answers import RedFlag
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.tenant.tenant import RedFlagEntry, TenantConfig, load_tenant
-from tests.fakes.answering import FakeEmbedder, FakeTenant, vector_of
-from tests.fakes.clock import SteppedClock
+from tests.stage.answering import FakeEmbedder, FakeTenant, vector_of
+from tests.stage.tenant_stores import SteppedClock
 from tests.unit.answer.asking_and_reading import ask
 
 FIRE = RedFlagEntry(
@@ -108,15 +105,6 @@ FLAT = FlagWeights(
 """Fire and storm by both values of a vector; which of them, by the second."""
 
 
-def test_one_piece_about_an_emergency_makes_the_message_one_and_names_its_flags() -> None:
-    judged = JudgedText.of(FLAT, ["all", "calm", "fire"], [(0.0, 0.0), (-1.0, 0.0), (1.0, 1.0)])
-    whole = log(3 * exp(-2.0))
-    fire = log(exp(4.0) + exp(3.9) + exp(-5.0))
-    assert judged.score == pytest.approx(0.7 * fire + 0.3 * whole)
-    assert judged.likely == ["fire", "storm"]
-    assert JudgedText.of(FLAT, ["all", "calm"], [(0.0, 0.0), (-1.0, 0.0)]).score < FLAT.least_score
-
-
 def test_only_a_message_that_the_weights_call_an_emergency_raises_its_flags(
     embedder: FakeEmbedder, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,19 +129,6 @@ async def test_only_a_message_in_another_language_is_unchecked(
     flags: RedFlags, text: str, language: str | None
 ) -> None:
     assert foreign_language(text) == flags.unchecked_language(text) == language
-
-
-async def test_nothing_is_raised_before_the_flags_are_loaded(flags: RedFlags) -> None:
-    assert not flags.is_ready
-    assert flags.raised("flames and smoke", vectors_of("flames and smoke")) == ()
-
-
-async def test_examples_are_embedded_once(flags: RedFlags, embedder: FakeEmbedder) -> None:
-    await flags.load()
-    await flags.load()
-    texts = [text for batch in embedder.texts for text in batch]
-    assert flags.is_ready
-    assert texts == [*ordinary_messages(), *FIRE.examples, *FLOOD.examples]
 
 
 def shipped_tenant(*names: str, model: str = "") -> TenantConfig:
@@ -233,15 +208,6 @@ async def test_an_answer_whose_windows_are_not_embedded_is_read_whole_and_says_s
     tenant = flagged_tenant()
     tenant.embedder = NoWindows()
     assert (await ask(tenant, LONG)).done.degraded == ("red flags",)
-
-
-async def test_a_message_in_another_language_is_told_by_the_first_event_and_recorded() -> None:
-    asked = await ask(flagged_tenant(), "no puedo respirar bien y me duele mucho el pecho, que hago")
-    assert (asked.started.unchecked_language, asked.record.unchecked_language) == ("es", "es")
-
-
-def test_no_ordinary_message_is_over_the_packaged_models_limit() -> None:
-    assert max(len(text) for text in ordinary_messages()) <= 600
 
 
 def test_the_shipped_flags_name_whom_to_call() -> None:

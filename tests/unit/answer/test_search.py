@@ -1,31 +1,26 @@
-"""What is asked of the embedder and the index; each of several sources under its own limit and circuit."""
+"""What is asked of the embedder and the index; each source under its own limit; vectors of single units."""
 
 from __future__ import annotations
 
-from collections import Counter
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from assistant.answer.answer import AnswerQuestion
+from assistant.answer import scores
 from assistant.answer.call import AnswerCall
 from assistant.answer.embed import EmbedTexts
 from assistant.answer.find import FAILURES_TO_OPEN, SourceSearch
-from assistant.answer.message import PartQuery
-from assistant.answer.scores import CosineScale
+from assistant.answer.scores import UNITS_EMBEDDED, CosineScale, ScoredUnit, UnitVectors
 from assistant.domain.answers import SourceFacts
-from assistant.domain.clock import Deadline
-from assistant.domain.documents import ItemFacts, StoredDocument, id_prefix_of
+from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.documents import ItemFacts, Span, StoredDocument, Unit, UnitKind, embedding_input
 from assistant.domain.errors import SearchUnavailableError
 from assistant.evaluation.judging import untraced
-from tests.contracts.samples import EAST, NORTH, passage
-from tests.fakes.answering import FakeTenant, document, vector_of
+from tests.stage.answering import FakeEmbedder, FakeTenant, Gate, cosine, document, passage, vector_of
 from tests.unit.answer.asking_and_reading import Asked, ask
-from tests.unit.stores.index_folder import IndexFolder
 
 REFILL = "Retail refills are payable on day 23 of 30."
 SHOP = (
@@ -69,20 +64,16 @@ async def test_each_source_is_searched_for_its_own_documents() -> None:
     assert asked.text == REFILL
 
 
-async def test_a_source_that_fails_is_left_out_and_named() -> None:
+@pytest.mark.parametrize("state", ["failed", "late"])
+async def test_a_source_that_does_not_answer_in_time_is_left_out_and_named(state: str) -> None:
     tenant = shop()
-    tenant.search.failing["reviews:"] = SearchUnavailableError("It failed.")
+    if state == "late":
+        tenant.search.hanging.add("reviews:")
+    else:
+        tenant.search.failing["reviews:"] = SearchUnavailableError("It failed.")
     asked = await ask(tenant, QUESTION)
-    assert states(asked)["reviews"] == "failed"
+    assert states(asked)["reviews"] == state
     assert asked.kept.degraded == ("source reviews",)
-    assert asked.text == REFILL
-
-
-async def test_a_source_that_takes_longer_than_its_limit_is_left_out_and_named() -> None:
-    tenant = shop()
-    tenant.search.hanging.add("reviews:")
-    asked = await ask(tenant, QUESTION)
-    assert states(asked)["reviews"] == "late"
     assert asked.text == REFILL
 
 
@@ -106,22 +97,6 @@ async def test_a_source_that_fails_again_and_again_is_not_asked_for_a_while() ->
     assert asked.count("stores:") == FAILURES_TO_OPEN + 2
 
 
-async def test_ten_procedures_are_candidates_beside_ten_thousand_reviews(tmp_path: Path) -> None:
-    """Each review is nearer to the question than any procedure."""
-    reviews = [(passage(f"reviews:r{number}", text="Refund a parcel"), EAST) for number in range(10_000)]
-    rules = [(passage(f"p{number}", text="A parcel"), NORTH) for number in range(10)]
-    index = IndexFolder(tmp_path)
-    await index.put(*reviews, *rules)
-    tenant = shop(sources=[one | {"deadline_s": 10.0} for one in SOURCES[:2]])
-    tenant.configure(limits={"search_timeout_s": 10.0})
-    search = SourceSearch(replace(tenant.services, search=index.search_side))
-    found = await search.run("Refund a parcel", vector=EAST, call=call_of(tenant))
-    await index.close()
-    of_source = Counter(id_prefix_of(hit.document_id) for hit in found.retrieved.documents)
-    assert of_source[""] == 10
-    assert 0 < of_source["reviews:"] <= 5 * tenant.config.retrieval.leg_size // 2
-
-
 async def test_a_source_of_a_shop_shows_its_facts() -> None:
     kettle = document("kettle", REFILL, title="Refill rules")
     price = Decimal("49.90")
@@ -131,9 +106,6 @@ async def test_a_source_of_a_shop_shows_its_facts() -> None:
     facts = {source.document_id: source.facts for source in asked.sources.sources}
     shown = SourceFacts(item_id="k2", price=price, currency="EUR", rating=4.5, ratings=8)
     assert facts == {"kettle": shown, "reviews:r1": None}
-
-
-# --- one search ---------------------------------------------------------------------------------------------
 
 
 async def test_a_text_over_the_model_s_limit_has_the_mean_of_its_pieces() -> None:
@@ -159,20 +131,97 @@ async def test_cosines_of_another_model_are_weighed_on_the_scale_of_the_weights(
     assert weighed != asked
 
 
-async def test_of_what_options_offer_the_first_that_answers_is_the_last_that_is_asked() -> None:
-    tenant, asked = FakeTenant().with_documents(SHOP[0]), list[str]()
+ASKED = "When are refills payable?"
 
-    def offer(name: str, *, answers: bool) -> Any:
-        async def find(*_: object, **__: object) -> Any:
-            asked.append(name)
-            return SimpleNamespace(answers=answers)
 
-        return SimpleNamespace(find=find, named=lambda *_, **__: None)
+def units(*texts: str) -> list[Unit]:
+    return [
+        Unit(ordinal=n, kind=UnitKind.SENTENCE, text=text, span=Span(0, len(text)), heading="")
+        for n, text in enumerate(texts)
+    ]
 
-    answer = AnswerQuestion(tenant.services)
-    kinds = {"beside": False, "table": True, "last": True}
-    answer.adaptations.offers = tuple(offer(name, answers=answers) for name, answers in kinds.items())
-    query = PartQuery(QUESTION, vector_of(QUESTION))
-    [finding] = await answer.find.run([query], call_of(tenant))
-    assert asked == ["beside", "table"]
-    assert [offered.answers for offered in finding.offered] == [False, True]
+
+REFILLS = units("Refills are payable on day 23.", "Parcels wait.")
+
+
+def scored(asked: Sequence[Unit]) -> list[ScoredUnit]:
+    """Return the units, each less likely than the one before it."""
+    return [ScoredUnit(unit, passage(), -float(at)) for at, unit in enumerate(asked)]
+
+
+def placed(*texts: str) -> list[str]:
+    """Return the texts as they are embedded: under the document's title."""
+    return [embedding_input(title="Refills", heading="", text=text) for text in texts]
+
+
+async def cosines(
+    vectors: UnitVectors,
+    asked: Sequence[Unit] = REFILLS,
+    *,
+    content_hash: str = "1",
+    seconds: float = 5.0,
+) -> Mapping[int, float]:
+    deadline = Deadline.after(seconds, clock=SystemClock())
+    card = replace(document("refills", title="Refills").card, content_hash=content_hash)
+    wanted = [(card, scored(asked))]
+    found = await vectors.cosines(vector_of(ASKED), wanted, deadline=deadline)
+    return found.get("refills", {})
+
+
+def made(embedder: FakeEmbedder, *, limit_s: float = 5.0) -> UnitVectors:
+    return UnitVectors(embedder, limit_s=limit_s)
+
+
+async def test_each_unit_has_its_cosine_with_the_question() -> None:
+    found = await cosines(made(FakeEmbedder()))
+    texts = placed(*(unit.text for unit in REFILLS))
+    expected = {
+        unit.ordinal: cosine(vector_of(ASKED), text) for unit, text in zip(REFILLS, texts, strict=True)
+    }
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+async def test_vectors_that_are_kept_are_not_asked_for_again() -> None:
+    embedder = FakeEmbedder()
+    vectors = made(embedder)
+    first = await cosines(vectors)
+    assert await cosines(vectors) == first
+    await cosines(vectors, units("Refills are payable on day 23.", "Parcels wait.", "Call."))
+    assert embedder.texts == [placed("Refills are payable on day 23.", "Parcels wait."), placed("Call.")]
+
+
+async def test_only_the_likeliest_units_get_a_vector() -> None:
+    embedder = FakeEmbedder()
+    many = units(*(f"Unit {number}." for number in range(UNITS_EMBEDDED + 3)))
+    assert set(await cosines(made(embedder), many)) == set(range(UNITS_EMBEDDED))
+
+
+async def test_a_unit_that_its_passage_cuts_gets_none() -> None:
+    embedder = FakeEmbedder()
+    cut, whole = units("Refills are payable on day 23.", "Parcels wait.")
+    cut = replace(cut, span=Span(0, passage().span.end + 1))
+    assert set(await cosines(made(embedder), [cut, whole])) == {1}
+    assert embedder.texts == [placed("Parcels wait.")]
+
+
+async def test_vectors_that_another_question_pushed_out_meanwhile_are_still_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scores, "MOST_UNIT_VECTORS", 2)
+    gate = Gate()
+
+    class Waiting(FakeEmbedder):
+        async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
+            if placed("New.")[0] in texts:
+                gate.reached.set()
+                await gate.opened.wait()
+            return await super().embed(texts, deadline=deadline)
+
+    vectors = made(Waiting())
+    kept, new = units("Kept.", "New.")
+    await cosines(vectors, [kept])
+    waiting = asyncio.create_task(cosines(vectors, [kept, new]))
+    await asyncio.wait_for(gate.reached.wait(), 60)
+    await cosines(vectors, units("One.", "Two."), content_hash="other")
+    gate.opened.set()
+    assert set(await asyncio.wait_for(waiting, 60)) == {0, 1}

@@ -36,11 +36,6 @@ def test_an_answer_as_the_stand_in_wrote_it_is_right() -> None:
     assert answer(*TOKENS, *SENTENCES, DONE).fault(WRITTEN, cites=True) == ""
 
 
-def test_a_relay_passes_the_numbers_on_as_text() -> None:
-    assert answer(("token", {"text": WRITTEN}), DONE).fault(WRITTEN, cites=False) == ""
-    assert answer(*TOKENS, DONE).fault(WRITTEN, cites=False) == "another text"
-
-
 @pytest.mark.parametrize(
     ("wrong", "fault"),
     [

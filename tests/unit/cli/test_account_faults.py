@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION
 from assistant.tenant.deployment import ACCOUNT_TRAIL
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import AccountChecks, AwsAccount, Finding
-from tests.fakes.tenant_files import committed_tenant
+from tests.stage.tenant_files import committed_tenant
 from tests.unit.cli.conftest import PlannedCalls
 
 ROOT = Path(__file__).parents[3]
@@ -297,196 +296,123 @@ def denied(operation: str) -> Callable[[Account], None]:
     return lambda account: account.planned.refused.update({operation: "AccessDeniedException"})
 
 
-@dataclass(frozen=True)
-class Fault:
-    check: str
-    plant: Callable[[Account], Any]
-    kind: str
-    said: str
-    """Part of the finding."""
-
-
 GPU, VPCS, VCPU = (
     "ml.g4dn.xlarge for endpoint usage",
     "VPCs per Region",
     "Fargate On-Demand vCPU resource count",
 )
-FAULTS = {
-    "no bootstrap": Fault(
-        "bootstrap",
-        parameter("/cdk-bootstrap/hnb659fds/version", None),
-        "fail",
-        f"not bootstrapped. Run: npx cdk bootstrap --app '' aws://{ACCOUNT}/{REGION} --qualifier hnb659fds",
-    ),
-    "old bootstrap": Fault(
-        "bootstrap", parameter("/cdk-bootstrap/hnb659fds/version", "5"), "fail", "has version 5, 6 is needed"
-    ),
-    "no account stage": Fault(
-        "account stage", lambda a: a.stage_of(None), "fail", "-c stage=account -c tenant=pharmacy"
-    ),
-    "old account stage": Fault(
-        "account stage",
-        lambda a: a.stage_of(ACCOUNT_VERSION - 1),
-        "fail",
-        f"this release needs {ACCOUNT_VERSION}",
-    ),
-    "few instances": Fault("instances", quota(GPU, 1), "warn", f"quota {GPU}: 1, and 2 are wanted"),
-    "another tenant's instances": Fault(
-        "instances",
-        another_tenants_endpoint,
-        "warn",
-        f"{GPU}: 2, others of the account use 1, and 2 are wanted",
-    ),
-    "no instances to compile on": Fault(
-        "instances",
-        quota("ml.trn1.32xlarge for training job usage", 0),
-        "warn",
-        "(to compile qwen3-8b",
-    ),
-    "few functions": Fault(
-        "functions at once", lambda a: setattr(a, "functions", 10), "warn", "--desired-value 1000"
-    ),
-    "networks of others": Fault(
-        "VPCs", networks(4), "warn", f"{VPCS}: 5, others of the account use 5, and 1 are"
-    ),
-    "trails of others": Fault("trails", trails, "fail", "has 5 trails (company-0"),
-    "a trail without the tenant's tables": Fault(
-        "trails",
-        lambda a: a.trail_of(BUCKETS, "x-", "y-"),
-        "fail",
-        f"with 4 of 500 values, does not record …:dynamodb:{REGION}:{ACCOUNT}:table/assistant-*: reads",
-    ),
-    "a trail of another region without the tenant's buckets": Fault(
-        "trails", lambda a: a.trail_of(TABLES, home="eu-west-1"), "fail", "does not record …:s3:::assistant-*"
-    ),
-    "a trail that takes no more": Fault(
-        "trails", lambda a: a.trail_of(*map(str, range(498))), "fail", "with 499 of 500 values, does not"
-    ),
-    "roles of others": Fault(
-        "IAM",
-        lambda a: a.iam.update(Roles=1000),
-        "fail",
-        "takes 1000 roles; others use 1000, and",
-    ),
-    "policies of others": Fault(
-        "IAM", lambda a: a.iam.update(Policies=1500), "fail", "takes 1500 policies; others use 1500"
-    ),
-    "a role of too many policies": Fault(
-        "IAM",
-        lambda a: a.roles.update(roles(10)),
-        "fail",
-        "role Role has 11 managed policies, and IAM",
-    ),
-    "a role of too long policies": Fault(
-        "IAM",
-        lambda a: a.roles.update(roles(1, inline=5100)),
-        "fail",
-        "role Role has some 10298 characters inline",
-    ),
-    "no right to IAM's summary": Fault("IAM", denied("GetAccountSummary"), "unknown", "get_account_summary"),
-    "few interface endpoints": Fault(
-        "interface endpoints",
-        quota("Interface VPC endpoints per VPC", 2),
-        "warn",
-        "per VPC: 2, and 4 are wanted",
-    ),
-    "little Fargate": Fault("Fargate", quota(VCPU, 6), "warn", f"{VCPU}: 6, and 24 are wanted"),
-    "another tenant's tasks": Fault(
-        "Fargate", another_tenants_tasks, "warn", "others of the account use 1.5"
-    ),
-    "search instance not in a zone": Fault(
-        "search instances",
-        lambda a: a.search_zones.update({"m7g.medium.search": ZONES[:2]}),
-        "fail",
-        f"in {ZONES[2]}:",
-    ),
-    "search master nowhere": Fault(
-        "search instances", lambda a: a.search_zones.pop("m7g.large.search"), "fail", "no m7g.large.search in"
-    ),
-    "a zone without a service": Fault(
-        "zones", lambda a: a.zones.update({"kms": ZONES[:2]}), "fail", f"kms is not in {ZONES[2]}"
-    ),
-    "services with a zone of others": Fault(
-        "zones",
-        lambda a: a.zones.update({each: [*ZONES[:2], f"{REGION}d"] for each in a.zones}),
-        "fail",
-        'zones = ["us-east-1a", "us-east-1b", "us-east-1d"]',
-    ),
-    "services with too few zones together": Fault(
-        "zones",
-        lambda a: a.zones.update({"kms": ZONES[:2], "sqs": ZONES[1:]}),
-        "fail",
-        "All services together are in us-east-1b: another region.",
-    ),
-    "a system that does not let the account in": Fault(
-        "zones",
-        lambda a: a.zones.update({SYSTEM: []}),
-        "fail",
-        "reach.0.service_name: com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0 is not offered",
-    ),
-    "a region without a service": Fault(
-        "zones", lambda a: a.zones.update({"sqs": []}), "fail", f"sqs is not offered in {REGION}"
-    ),
-    "a certificate that waits": Fault(
-        "certificate",
-        lambda a: setattr(a, "certificate", WAITS),
-        "fail",
-        "it is PENDING_VALIDATION. Put this record into the domain's public zone, and wait until it is "
-        "ISSUED: _a.northshop.net. CNAME _b.acm-validations.aws.",
-    ),
-    "no certificate": Fault(
-        "certificate",
-        lambda a: a.planned.refused.update({"DescribeCertificate": "ResourceNotFoundException"}),
-        "fail",
-        "edge.certificate_arn: there is no such certificate",
-    ),
-    "another's certificate": Fault(
-        "certificate",
-        lambda a: setattr(a, "certificate", CERTIFICATE | {"DomainName": "x.net"}),
-        "fail",
-        "for x.net",
-    ),
-    "no publisher": Fault(
-        "roles", without_role("artifact-publisher-pharmacy"), "fail", "there is no role artifact"
-    ),
-    "no pusher": Fault(
-        "roles", without_role("knowledge-owner-pharmacy"), "fail", "deployment.pushers.procedures.0: there"
-    ),
-    "no user": Fault(
-        "roles", user_as_pusher, "fail", "there is no user knowledge-owner, and IAM trusts none"
-    ),
-    "no keys of the care side": Fault(
-        "care keys", parameter(CARE_KEYS, None), "warn", f"The parameter {CARE_KEYS} is missing. Until it"
-    ),
-    "no list of keys": Fault("care keys", parameter(CARE_KEYS, '{"keys": {}}'), "warn", "holds no key set"),
-    "a private key": Fault(
-        "care keys",
-        parameter(CARE_KEYS, json.dumps({"keys": [KEY, KEY | {"d": "secret"}]})),
-        "fail",
-        "holds a private key",
-    ),
-    "no repository": Fault("images", without_repository, "fail", f"no repository {REPOSITORY}"),
-    "no image": Fault("images", another_image, "fail", f": make images TO={ACCOUNT}/{REGION}"),
-    "no load balancer": Fault(
-        "load balancers", without_balancer, "unknown", f"Load Balancers for account {ACCOUNT}"
-    ),
-    "addresses twice": Fault("network", same_addresses, "warn", "overlaps"),
-    "no right to quotas": Fault("VPCs", denied("ListServiceQuotas"), "unknown", "list_service_quotas"),
-    "no right to trails": Fault("trails", denied("DescribeTrails"), "unknown", "describe_trails"),
-    "no right to selectors": Fault("trails", denied("GetEventSelectors"), "unknown", "get_event_selectors"),
+FAULTS: Mapping[str, list[tuple[str, Callable[[Account], Any], str]]] = {
+    "fail": [
+        (
+            "bootstrap",
+            parameter("/cdk-bootstrap/hnb659fds/version", None),
+            f"not bootstrapped. Run: npx cdk bootstrap --app '' aws://{ACCOUNT}/{REGION} --qualifier h",
+        ),
+        ("bootstrap", parameter("/cdk-bootstrap/hnb659fds/version", "5"), "has version 5, 6 is needed"),
+        ("account stage", lambda a: a.stage_of(None), "-c stage=account -c tenant=pharmacy"),
+        ("account stage", lambda a: a.stage_of(ACCOUNT_VERSION - 1), f"this release needs {ACCOUNT_VERSION}"),
+        ("trails", trails, "has 5 trails (company-0"),
+        (
+            "trails",
+            lambda a: a.trail_of(BUCKETS, "x-", "y-"),
+            f"with 4 of 500 values, does not record …:dynamodb:{REGION}:{ACCOUNT}:table/assistant-*: reads",
+        ),
+        ("trails", lambda a: a.trail_of(TABLES, home="eu-west-1"), "does not record …:s3:::assistant-*"),
+        ("trails", lambda a: a.trail_of(*map(str, range(498))), "with 499 of 500 values, does not"),
+        ("IAM", lambda a: a.iam.update(Roles=1000), "takes 1000 roles; others use 1000, and"),
+        ("IAM", lambda a: a.iam.update(Policies=1500), "takes 1500 policies; others use 1500"),
+        ("IAM", lambda a: a.roles.update(roles(10)), "role Role has 11 managed policies, and IAM"),
+        (
+            "IAM",
+            lambda a: a.roles.update(roles(1, inline=5100)),
+            "role Role has some 10298 characters inline",
+        ),
+        (
+            "search instances",
+            lambda a: a.search_zones.update({"m7g.medium.search": ZONES[:2]}),
+            f"in {ZONES[2]}:",
+        ),
+        ("search instances", lambda a: a.search_zones.pop("m7g.large.search"), "no m7g.large.search in"),
+        ("zones", lambda a: a.zones.update({"kms": ZONES[:2]}), f"kms is not in {ZONES[2]}"),
+        (
+            "zones",
+            lambda a: a.zones.update({each: [*ZONES[:2], f"{REGION}d"] for each in a.zones}),
+            'zones = ["us-east-1a", "us-east-1b", "us-east-1d"]',
+        ),
+        (
+            "zones",
+            lambda a: a.zones.update({"kms": ZONES[:2], "sqs": ZONES[1:]}),
+            "All services together are in us-east-1b: another region.",
+        ),
+        (
+            "zones",
+            lambda a: a.zones.update({SYSTEM: []}),
+            "reach.0.service_name: com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0 is not offered",
+        ),
+        ("zones", lambda a: a.zones.update({"sqs": []}), f"sqs is not offered in {REGION}"),
+        (
+            "certificate",
+            lambda a: setattr(a, "certificate", WAITS),
+            "it is PENDING_VALIDATION. Put this record into the domain's public zone, and wait until it is "
+            "ISSUED: _a.northshop.net. CNAME _b.acm-validations.aws.",
+        ),
+        (
+            "certificate",
+            lambda a: a.planned.refused.update({"DescribeCertificate": "ResourceNotFoundException"}),
+            "edge.certificate_arn: there is no such certificate",
+        ),
+        (
+            "certificate",
+            lambda a: setattr(a, "certificate", CERTIFICATE | {"DomainName": "x.net"}),
+            "for x.net",
+        ),
+        ("roles", without_role("artifact-publisher-pharmacy"), "there is no role artifact"),
+        ("roles", without_role("knowledge-owner-pharmacy"), "deployment.pushers.procedures.0: there"),
+        ("roles", user_as_pusher, "there is no user knowledge-owner, and IAM trusts none"),
+        (
+            "care keys",
+            parameter(CARE_KEYS, json.dumps({"keys": [KEY, KEY | {"d": "secret"}]})),
+            "holds a private key",
+        ),
+        ("images", without_repository, f"no repository {REPOSITORY}"),
+        ("images", another_image, f": make images TO={ACCOUNT}/{REGION}"),
+    ],
+    "warn": [
+        ("instances", quota(GPU, 1), f"quota {GPU}: 1, and 2 are wanted"),
+        ("instances", another_tenants_endpoint, f"{GPU}: 2, others of the account use 1, and 2 are wanted"),
+        ("instances", quota("ml.trn1.32xlarge for training job usage", 0), "(to compile qwen3-8b"),
+        ("functions at once", lambda a: setattr(a, "functions", 10), "--desired-value 1000"),
+        ("VPCs", networks(4), f"{VPCS}: 5, others of the account use 5, and 1 are"),
+        ("interface endpoints", quota("Interface VPC endpoints per VPC", 2), "per VPC: 2, and 4 are wanted"),
+        ("Fargate", quota(VCPU, 6), f"{VCPU}: 6, and 24 are wanted"),
+        ("Fargate", another_tenants_tasks, "others of the account use 1.5"),
+        ("care keys", parameter(CARE_KEYS, None), f"The parameter {CARE_KEYS} is missing. Until it"),
+        ("care keys", parameter(CARE_KEYS, '{"keys": {}}'), "holds no key set"),
+        ("network", same_addresses, "overlaps"),
+    ],
+    "unknown": [
+        ("IAM", denied("GetAccountSummary"), "get_account_summary"),
+        ("load balancers", without_balancer, f"Load Balancers for account {ACCOUNT}"),
+        ("VPCs", denied("ListServiceQuotas"), "list_service_quotas"),
+        ("trails", denied("DescribeTrails"), "describe_trails"),
+        ("trails", denied("GetEventSelectors"), "get_event_selectors"),
+    ],
 }
+"""By the kind of their finding: the check, the fault, and a part of what the finding says."""
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    ("kind", "check", "plant", "said"),
+    [(kind, *fault) for kind, faults in FAULTS.items() for fault in faults],
+)
 def test_a_planted_fault_is_named_or_unknown_and_without_it_the_check_passes(
-    account: Account, name: str
+    account: Account, kind: str, check: str, plant: Callable[[Account], Any], said: str
 ) -> None:
-    fault = FAULTS[name]
-    assert [each.kind for each in account.found(fault.check)] == ["pass"]
-    fault.plant(account)
-    told = account.found(fault.check)
-    assert {each.kind for each in told} == {fault.kind}
-    assert any(fault.said in each.said for each in told), told
+    assert [each.kind for each in account.found(check)] == ["pass"]
+    plant(account)
+    told = account.found(check)
+    assert {each.kind for each in told} == {kind}
+    assert any(said in each.said for each in told), told
 
 
 @pytest.mark.parametrize(

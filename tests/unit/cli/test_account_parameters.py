@@ -14,7 +14,7 @@ import pytest
 from assistant.domain.errors import DeploymentError
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import AccountChecks, AwsAccount, Finding
-from tests.fakes.aws_server import REGION
+from tests.stage.aws_server import REGION
 
 pytestmark = pytest.mark.usefixtures("emulated_aws")
 ROOT = Path(__file__).parents[3]

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import io
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from assistant.answer.events import (
     Checked,
@@ -20,7 +19,6 @@ from assistant.answer.events import (
     unchecked_notice,
 )
 from assistant.domain.answers import (
-    AlsoPossible,
     AnswerRecord,
     CandidateDocument,
     Certainty,
@@ -32,7 +30,6 @@ from assistant.domain.answers import (
     Sentence,
     SentenceCheck,
     Source,
-    SourceAsked,
     Support,
     Usage,
 )
@@ -41,11 +38,10 @@ from assistant.domain.live import (
     ElementDisplay,
     ElementKind,
     ElementProblem,
-    ElementRow,
     ElementState,
     ElementValue,
 )
-from assistant.terminal.answer_view import AnswerPrinter, Replayed, explain, print_sources, show_replayed
+from assistant.terminal.answer_view import AnswerPrinter, Replayed, explain, show_replayed
 from assistant.terminal.terminal import Terminal
 from tests.contracts.samples import answer
 
@@ -94,12 +90,6 @@ def test_a_message_in_a_language_without_red_flags_has_the_notice_in_their_place
     assert " ".join(written.getvalue().split()) == f"{notice} {said}"
 
 
-def test_a_citation_that_the_text_has_is_not_said_twice(printer: AnswerPrinter, written: io.StringIO) -> None:
-    printer.show(Token("Call the plan [1]."))
-    printer.show(sentence(end=18, citations=(1,)))
-    assert written.getvalue() == "Call the plan [1]."
-
-
 def test_an_unsupported_sentence_is_marked_with_the_reason(
     printer: AnswerPrinter, written: io.StringIO
 ) -> None:
@@ -120,17 +110,6 @@ def test_sources_are_numbered_with_title_and_link(printer: AnswerPrinter, writte
     assert "http://127.0.0.1:8700/v1/documents/refill?token=t" in written.getvalue()
 
 
-@pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_long_address_is_behind_the_title(written: io.StringIO, is_terminal: bool) -> None:
-    console = Console(file=written, width=100, force_terminal=is_terminal, highlight=False, soft_wrap=True)
-    address = f"/v1/documents/refill?token={'t' * 400}"
-    long = SOURCE.model_copy(update={"document_url": address})
-    print_sources(Terminal(out=console), [long], cited=[1], base_url="http://127.0.0.1:8700")
-    linked = f";http://127.0.0.1:8700{address}\x1b\\" in written.getvalue()
-    assert (linked, "t" * 400 in written.getvalue()) == (is_terminal, is_terminal)
-    assert "Refill too soon" in written.getvalue()
-
-
 def test_no_evidence_is_said_so(printer: AnswerPrinter, written: io.StringIO) -> None:
     printer.show(Sources(sources=(SOURCE,)))
     ending = done(FinishReason.NO_EVIDENCE, detail="Not in the knowledge base. Nothing speaks of “x”.")
@@ -143,12 +122,6 @@ def test_no_evidence_is_said_so(printer: AnswerPrinter, written: io.StringIO) ->
 def quoted(**changes: Any) -> Done:
     """Return the end of a quoted answer."""
     return done(FinishReason.STOP).model_copy(update={"mode": Mode.QUOTED} | changes)
-
-
-def test_headings_are_bold_and_other_marks_stay(printer: AnswerPrinter, written: io.StringIO) -> None:
-    printer.show(Token("**Steps**\n\n1. Call, ** as said."))
-    printer.show(quoted())
-    assert written.getvalue().startswith("Steps\n\n1. Call, ** as said.\n")
 
 
 def test_an_answer_of_live_values_alone_is_not_called_a_quote(
@@ -164,71 +137,10 @@ def test_an_answer_of_live_values_alone_is_not_called_a_quote(
     assert "Sources" not in said
 
 
-def test_beside_live_values_only_cited_documents_are_listed(
-    printer: AnswerPrinter, written: io.StringIO
-) -> None:
-    other = SOURCE.model_copy(update={"n": 2, "document_id": "other", "title": "Another"})
-    third = SOURCE.model_copy(update={"n": 3, "document_id": "third", "title": "Contending"})
-    also = AlsoPossible(document_id="third", title="Third", effective_date=None, text="No.", citations=(3,))
-    printer.show(Sources(sources=(SOURCE, other, third)))
-    printer.show(Token("Wait."))
-    printer.show(sentence(end=5, citations=(1,)))
-    printer.show(ready("Shipped", span=(0, 14)))
-    printer.show(quoted(citations=(1,), also=(also,)))
-    said = written.getvalue()
-    assert "Quoted word for word\n" in said
-    assert "Refill too soon" in said
-    assert "Contending" in said
-    assert "Another" not in said
-
-
-@pytest.mark.parametrize(
-    ("fallback", "why"),
-    [
-        ("unsupported", "the sources do not support what it wrote"),
-        ("generation_unavailable", "it did not answer (generation_unavailable)"),
-    ],
-)
-def test_a_quote_in_place_of_written_text_says_why(
-    printer: AnswerPrinter, written: io.StringIO, fallback: str, why: str
-) -> None:
-    printer.show(quoted(fallback=fallback))
-    assert f"Quoted word for word, in place of the model's text: {why}\n" in written.getvalue()
-
-
 def test_an_uncertain_answer_says_so_and_whom_to_ask(printer: AnswerPrinter, written: io.StringIO) -> None:
     printer.show(quoted(mode=Mode.WRITTEN, certainty=Certainty.POSSIBLY, escalation="Team Lead, ext. 1"))
     assert "Not certain: check before you send.\n" in written.getvalue()
     assert "Ask: Team Lead, ext. 1\n" in written.getvalue()
-
-
-def test_what_else_helps_the_agent_follows_the_answer(printer: AnswerPrinter, written: io.StringIO) -> None:
-    also = AlsoPossible(
-        document_id="damaged",
-        title="Damaged item",
-        effective_date=date(2026, 2, 1),
-        text="**Steps**\n\n- Ask for a photo.",
-        citations=(4, 5),
-    )
-    printer.show(
-        quoted(
-            also=(also,),
-            clarify="Was it opened?",
-            unanswered=("Who pays?",),
-            asked=(
-                SourceAsked(name="reviews", kind="reviews", weight=0.5, state="late"),
-                SourceAsked(name="orders", kind="live", weight=0.5, state="not_asked"),
-            ),
-        )
-    )
-    shown = written.getvalue()
-    for part in (
-        "Did not answer: reviews.\n",
-        "\nNot answered: Who pays?\n",
-        "\nAsk back  Was it opened?\n",
-        "\nAlso possible  Damaged item, effective 2026-02-01 [4][5]\n  Steps\n\n  - Ask for a photo.\n",
-    ):
-        assert part in shown
 
 
 def test_a_check_names_the_sentences_that_are_not_held(printer: AnswerPrinter, written: io.StringIO) -> None:
@@ -266,15 +178,6 @@ def test_a_mark_stands_behind_its_sentence_though_the_next_has_begun(
     printer.show(Token(" wait"))
     printer.show(sentence(end=24))
     assert written.getvalue() == "Call the plan. [1] Then wait"
-
-
-def test_sources_of_one_document_stand_together(printer: AnswerPrinter, written: io.StringIO) -> None:
-    other = SOURCE.model_copy(update={"n": 2, "document_id": "damaged", "title": "Damaged"})
-    again = SOURCE.model_copy(update={"n": 3})
-    printer.show(Sources(sources=(SOURCE, other, again)))
-    printer.show(done(FinishReason.STOP))
-    assert "1, 3  Refill too soon  refill" in written.getvalue()
-    assert written.getvalue().count("Refill too soon") == 1
 
 
 # --- live elements --------------------------------------------------------------------------------------
@@ -354,37 +257,6 @@ def test_what_failed_says_why_beside_its_label(
     assert f"{STEP} ({shown})\n" in written.getvalue()
 
 
-def test_cards_tables_and_links_fit_a_line(printer: AnswerPrinter, written: io.StringIO) -> None:
-    values = tuple(
-        ElementValue(name=name, label=label, text=text)
-        for name, label, text in (
-            ("status", "Status", "Delayed"),
-            ("promised", "Promised for", "Nov 18, 2026"),
-        )
-    )
-    row = ElementRow(title="metformin", values=(ElementValue(name="days", label="", text="90 days"),))
-    columns = (ElementValue(name="days", label="Supply", text=""),)
-    card = ElementData(values=values)
-    table = ElementData(columns=columns, rows=(row,))
-    link = ElementData(values=values[:1], url="https://track.example.com/1")
-    for event in (
-        Token("Now: [a] [b] [c]"),
-        ready("", element_id="e1", span=(5, 8), kind=ElementKind.CARD, data=card),
-        ready(
-            "", element_id="e2", span=(9, 12), kind=ElementKind.TABLE, data=table, as_of=date(2026, 11, 20)
-        ),
-        ready("", element_id="e3", span=(13, 16), kind=ElementKind.LINK, data=link),
-        DONE,
-    ):
-        printer.show(event)
-
-    assert (
-        f"Now: Status Delayed · Promised for Nov 18, 2026 (orders, {TIME}) "
-        "metformin: Supply 90 days (orders, 2026-11-20) "
-        f"Delayed · https://track.example.com/1 (orders, {TIME})\n"
-    ) in written.getvalue()
-
-
 def test_untrusted_values_stay_on_their_line_and_steer_nothing(
     printer: AnswerPrinter, written: io.StringIO
 ) -> None:
@@ -392,34 +264,6 @@ def test_untrusted_values_stay_on_their_line_and_steer_nothing(
         printer.show(event)
 
     assert "Read the status: Free \N{REPLACEMENT CHARACTER}[2J**[1]** [red] (orders" in written.getvalue()
-
-
-def test_an_element_without_a_place_in_the_text_is_below_it(
-    printer: AnswerPrinter, written: io.StringIO
-) -> None:
-    for event in (
-        Token("Wait two days."),
-        sentence(end=14, citations=(1,)),
-        ready("Delayed", span=(14, 14)),
-        DONE,
-    ):
-        printer.show(event)
-
-    assert f"Wait two days. [1]\n  Order status: Delayed (orders, {TIME})\n" in written.getvalue()
-
-
-@pytest.mark.parametrize(("said", "tables"), [("- Price: $130.00", 0), ("- Price: $129.00", 1)])
-def test_a_table_whose_words_are_printed_is_not_printed_again(
-    printer: AnswerPrinter, written: io.StringIO, said: str, tables: int
-) -> None:
-    text = f"**Breeze 500**\n\n{said}"
-    value = ElementValue(name="price", label="Price", text="$130.00")
-    data = ElementData(columns=(value,), rows=(ElementRow(title="Breeze 500", values=(value,)),))
-    shown = ready("", span=(0, len(text)), kind=ElementKind.TABLE, data=data, title="Items compared")
-    for event in (Token(text), shown, DONE):
-        printer.show(event)
-
-    assert written.getvalue().count("Items compared") == tables
 
 
 # --- records --------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from assistant.cli.main import app
 from assistant.domain.audit import AccessEntry
 from assistant.stores.audit import CloseDays
-from tests.fakes.corpus_documents import TENANT
-from tests.fakes.tenant_stores import open_tenant_stores
+from tests.stage.knowledge import TENANT
+from tests.stage.tenant_stores import open_tenant_stores
 
 DAY = (datetime.now(UTC) - timedelta(hours=1)).date() - timedelta(days=1)
 """The last that is over for an hour."""

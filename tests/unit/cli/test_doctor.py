@@ -33,7 +33,7 @@ from assistant.tenant.manifests import WRITER, CheckCounts
 from assistant.tenant.tenant import TenantConfig, load_tenant
 from assistant.terminal.account import AccountChecks, AwsAccount, Deployed, Finding
 from assistant.terminal.publishing import images_of, model_files
-from tests.fakes.tokens import EC_KEY, RSA_KEY, claims, token
+from tests.stage.tokens import EC_KEY, RSA_KEY, claims, token
 from tests.unit.cli.conftest import PlannedCalls
 
 pytestmark = pytest.mark.usefixtures("emulated_aws")

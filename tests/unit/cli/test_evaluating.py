@@ -24,10 +24,10 @@ from assistant.domain.errors import AssistantError, ConfigurationError, NotFound
 from assistant.evaluation.measures import read_figures
 from assistant.tenant.manifests import LlmManifest
 from assistant.terminal.terminal import GlobalOptions
-from tests.fakes.answering import FakeTenant
-from tests.fakes.aws_server import REGION
-from tests.fakes.sagemaker_control import ControlledSageMaker
-from tests.fakes.tenant_files import committed_tenant
+from tests.stage.answering import FakeTenant
+from tests.stage.aws_server import REGION
+from tests.stage.sagemaker_control import ControlledSageMaker
+from tests.stage.tenant_files import committed_tenant
 
 ROOT = Path(__file__).parents[3]
 BAKERY = EvaluationPlan(tenants=("bakery",))

@@ -26,20 +26,6 @@ def test_global_options_may_stand_anywhere_before_a_double_dash(
     assert hoist(given) == expected
 
 
-def test_an_unknown_tenant_is_answered_with_those_that_there_are(tmp_path: Path) -> None:
-    (tmp_path / "bakery.toml").write_text('schema_version = 1\nname = "bakery"\ndisplay_name = "Bakery"\n')
-    options = GlobalOptions(tenants_dir=tmp_path, state_dir=tmp_path, port=None, json=False)
-    with pytest.raises(ConfigurationError, match=r"no tenant baker in .*; there are bakery"):
-        options.tenant("baker")
-
-
-def test_a_setting_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASSISTANT_LOCAL_MIN_FREE_MIB", "lots")
-    options = GlobalOptions(tenants_dir=tmp_path, state_dir=tmp_path, port=None, json=False)
-    with pytest.raises(ConfigurationError, match=r"ASSISTANT_LOCAL_MIN_FREE_MIB: .*integer"):
-        options.local_settings()
-
-
 @pytest.mark.parametrize(("value", "expected"), [("woodpecker", True), ("false", False)])
 def test_ci_says_that_nobody_presses_ctrl_c(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, expected: bool
@@ -54,3 +40,10 @@ def test_a_customer_is_not_signed_for_a_service_elsewhere() -> None:
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 2
     assert "--customer is signed for the service of this machine" in " ".join(done.output.split())
+
+
+def test_an_unknown_tenant_is_answered_with_those_that_there_are(tmp_path: Path) -> None:
+    (tmp_path / "bakery.toml").write_text('schema_version = 1\nname = "bakery"\ndisplay_name = "Bakery"\n')
+    options = GlobalOptions(tenants_dir=tmp_path, state_dir=tmp_path, port=None, json=False)
+    with pytest.raises(ConfigurationError, match=r"no tenant baker in .*; there are bakery"):
+        options.tenant("baker")

@@ -11,7 +11,7 @@ import pytest
 
 from assistant.cli.aws.deploying import published_keys
 from assistant.domain.errors import DeploymentError
-from tests.fakes.http_pages import http_pages
+from tests.stage.servers import http_pages
 
 pytestmark = pytest.mark.loopback
 KEYS = {"keys": [{"kty": "EC", "kid": "one"}]}

@@ -33,8 +33,8 @@ from assistant.terminal.loading import (
     looks_here,
 )
 from assistant.terminal.terminal import GlobalOptions
-from tests.fakes.tenant_stores import TenantStores
-from tests.unit.documents.knowledge import HANDBOOK, OLGA
+from tests.stage.tenant_stores import TenantStores
+from tests.unit.documents.scene import HANDBOOK, OLGA
 
 
 @pytest.fixture
@@ -109,12 +109,6 @@ async def test_a_document_that_fails_in_the_worker_is_reported_and_the_rest_is_l
     report = await run(stores, documents("a", "b"), ends_as={"a": DocumentState.FAILED})
     assert [status.document_id for status in report.failed] == ["a"]
     assert (report.live, report.has_failures) == (1, True)
-
-
-async def test_a_second_load_of_the_same_waits_for_nothing(stores: KnowledgeStores) -> None:
-    await run(stores, documents("a"))
-    report = await run(stores, documents("a"), alive=False)
-    assert (report.summary.unchanged, report.live) == (1, 1)
 
 
 async def test_first_documents_that_stay_unfinished_do_not_hide_those_behind_them(
@@ -222,14 +216,6 @@ def test_parts_of_files_that_are_not_read_are_told(tmp_path: Path) -> None:
     assert told[-1] == "… and 1 more parts of files that were not read"
 
 
-def test_what_several_files_lose_is_one_line_with_their_words(tmp_path: Path) -> None:
-    for name, link in (("a", "Home"), ("b", "All our offers"), ("c", "Help")):
-        page = f'<nav><a href="/">{link}</a></nav><main><h1>{name}</h1><p>It takes five days.</p></main>'
-        (tmp_path / f"{name}.html").write_text(page)
-    told = read(tmp_path, names_elements=True).remarks()
-    assert told == ["words of menus and footers: 5 in 3 files: a.html, b.html, c.html"]
-
-
 def test_what_is_told_of_a_load_is_bounded(tmp_path: Path) -> None:
     tags = " ".join(f"{{{{orders.t{number}}}}}" for number in range(30))
     (tmp_path / "late.md").write_text(f"# Late\n\n{tags}\n")
@@ -241,18 +227,6 @@ def test_what_is_told_of_a_load_is_bounded(tmp_path: Path) -> None:
     assert told[0] == f"skipped, not a format that is read: {files}"
     assert (len(told), told[-1]) == (22, "… and 10 more tags that nothing fills")
     assert (len(reading.skipped), len(reading.tags)) == (8, 30)
-
-
-def test_keys_that_are_not_read_are_told_once(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text("---\nlayout: page\n---\nText.")
-    (tmp_path / "b.md").write_text("---\nlayout: page\nnav: 3\n---\nText.")
-    (tmp_path / "c.html").write_text('<title>C</title><meta name="viewport" content="w"><p>Text.')
-    (tmp_path / "d.jsonl").write_text(
-        '{"id": "d", "question": "Q?", "answer": "A.", "focus": "F", "nav_id": 1}'
-    )
-    assert read(tmp_path, names_elements=False).remarks() == [
-        "keys that are not read: layout (2), nav (1), nav_id (1)"
-    ]
 
 
 def test_a_check_says_what_a_load_would_do_by_kind(tmp_path: Path) -> None:
@@ -322,3 +296,23 @@ def test_every_tag_of_the_pharmacy_s_documents_is_filled() -> None:
     tags = [one for one in found if isinstance(one, SourceDocument) and "{{" in one.document.content]
     assert tags
     assert [remark for remark in reading.remarks() if BESIDE_WORDS not in remark] == []
+
+
+def test_what_several_files_lose_is_one_line_with_their_words(tmp_path: Path) -> None:
+    for name, link in (("a", "Home"), ("b", "All our offers"), ("c", "Help")):
+        page = f'<nav><a href="/">{link}</a></nav><main><h1>{name}</h1><p>It takes five days.</p></main>'
+        (tmp_path / f"{name}.html").write_text(page)
+    told = read(tmp_path, names_elements=True).remarks()
+    assert told == ["words of menus and footers: 5 in 3 files: a.html, b.html, c.html"]
+
+
+def test_keys_that_are_not_read_are_told_once(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("---\nlayout: page\n---\nText.")
+    (tmp_path / "b.md").write_text("---\nlayout: page\nnav: 3\n---\nText.")
+    (tmp_path / "c.html").write_text('<title>C</title><meta name="viewport" content="w"><p>Text.')
+    (tmp_path / "d.jsonl").write_text(
+        '{"id": "d", "question": "Q?", "answer": "A.", "focus": "F", "nav_id": 1}'
+    )
+    assert read(tmp_path, names_elements=False).remarks() == [
+        "keys that are not read: layout (2), nav (1), nav_id (1)"
+    ]

@@ -60,18 +60,6 @@ def test_the_copy_loads_and_differs_where_tenants_must(options: GlobalOptions, s
     assert len(set(ranges)) == len(ranges)
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_all_comments_and_the_order_of_keys_are_kept(options: GlobalOptions, source: str) -> None:
-    before = (options.tenants_dir / f"{source}.toml").read_text().partition("\n[glossary]")[0]
-    before = re.sub(r"^examples = .*?^\]\n", "", before, count=1, flags=re.DOTALL | re.MULTILINE)
-    after = new(options, source=source)
-
-    assert re.findall(r"#.*", after) == re.findall(r"#.*", before)
-    assert [line.split("=")[0] for line in after.splitlines()] == [
-        line.split("=")[0] for line in before.splitlines()
-    ]
-
-
 def test_nothing_of_another_tenant_s_place_is_copied(options: GlobalOptions) -> None:
     path = options.tenants_dir / "pharmacy.toml"
     path.write_text(
@@ -204,15 +192,6 @@ def test_endpoints_of_another_tenant_are_named_with_their_file(options: GlobalOp
         new(options)
 
 
-def test_another_tenant_s_typo_is_in_nobody_s_way(options: GlobalOptions) -> None:
-    (options.tenants_dir / "typo.toml").write_text("name =")
-    assert new(options)
-    with pytest.raises(AssistantError, match=r"typo\.toml exists already"):
-        new(options, "typo")
-    with pytest.raises(ConfigurationError, match=r"typo\.toml: not valid TOML"):
-        new(options, "other", source="typo")
-
-
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_made_up_value_is_named_with_file_line_and_key(options: GlobalOptions, name: str) -> None:
     lines = (options.tenants_dir / f"{name}.toml").read_text().splitlines()
@@ -321,3 +300,24 @@ def test_a_key_of_an_inline_table_is_changed_and_removed() -> None:
     text = without(text, [("embedding", "vectors")])
     assert tomllib.loads(text) == {"embedding": {"endpoint": "c"}}
     assert text.endswith("# kept\n")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_all_comments_and_the_order_of_keys_are_kept(options: GlobalOptions, source: str) -> None:
+    before = (options.tenants_dir / f"{source}.toml").read_text().partition("\n[glossary]")[0]
+    before = re.sub(r"^examples = .*?^\]\n", "", before, count=1, flags=re.DOTALL | re.MULTILINE)
+    after = new(options, source=source)
+
+    assert re.findall(r"#.*", after) == re.findall(r"#.*", before)
+    assert [line.split("=")[0] for line in after.splitlines()] == [
+        line.split("=")[0] for line in before.splitlines()
+    ]
+
+
+def test_another_tenant_s_typo_is_in_nobody_s_way(options: GlobalOptions) -> None:
+    (options.tenants_dir / "typo.toml").write_text("name =")
+    assert new(options)
+    with pytest.raises(AssistantError, match=r"typo\.toml exists already"):
+        new(options, "typo")
+    with pytest.raises(ConfigurationError, match=r"typo\.toml: not valid TOML"):
+        new(options, "other", source="typo")

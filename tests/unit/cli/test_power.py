@@ -16,8 +16,8 @@ from assistant.cli.aws.power import PowerCommand
 from assistant.domain.errors import DeploymentError
 from assistant.terminal.account import AwsAccount
 from assistant.terminal.terminal import Terminal
-from tests.fakes.aws_server import REGION
-from tests.fakes.sagemaker_control import ControlledSageMaker
+from tests.stage.aws_server import REGION
+from tests.stage.sagemaker_control import ControlledSageMaker
 
 ACCOUNT = "123456789012"
 POWER = "/assistant/pharmacy/power"

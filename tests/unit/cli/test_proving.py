@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
 
 import boto3
-import botocore.session
 import pytest
-from botocore import xform_name
 from typer.testing import CliRunner
 
 from assistant.cli.aws import proving
@@ -23,7 +19,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.tenant.toml_file import read_strict
 from assistant.terminal.account import Deployed
 from assistant.terminal.terminal import Terminal
-from tests.fakes.tenant_files import checkout_tenants
+from tests.stage.tenant_files import checkout_tenants
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/deciding.md").read_text(encoding="utf-8")
@@ -73,20 +69,6 @@ def test_the_page_has_each_row_with_its_command() -> None:
 
 
 @NAMED
-def test_a_row_is_a_program_of_the_shell_whose_calls_aws_has(row: Row) -> None:
-    script = PROOFS.functions + row.command
-    checked = subprocess.run(["bash", "-n", "-c", script], capture_output=True, text=True, check=False)
-    assert checked.stderr == ""
-    session = botocore.session.get_session()
-    for service, call in re.findall(
-        r"(?<![\w-])(?<!assistant )(?<!json )aws ([a-z0-9]+) ([a-z0-9-]+)", script
-    ):
-        model = session.get_service_model({"s3api": "s3"}.get(service, service))
-        known = {xform_name(name, "-") for name in cast("list[str]", model.operation_names)}
-        assert call in known | {"wait"} or (service, call) == ("cloudformation", "deploy"), call
-
-
-@NAMED
 def test_the_stacks_have_each_resource_that_a_row_looks_for(row: Row) -> None:
     snapshots = ROOT / "tests/stacks/snapshots"
     for stack, beginning, kind in re.findall(r"\bid (\w+) (\S+) ([A-Za-z0-9]+::\w+)", row.command):
@@ -124,20 +106,6 @@ def test_each_page_that_leaves_a_doubt_to_an_account_names_its_row() -> None:
             doubts[name] = tuple(re.findall(r"aws prove ([a-z-]+)", text))
     assert doubts == DOUBTS
     assert {row for rows in DOUBTS.values() for row in rows} <= {row.name for row in PROOFS.row}
-
-
-@NAMED
-def test_a_row_without_needs_is_run_with_all_others(row: Row) -> None:
-    assert bool(row.needs) == (PROOFS.row.index(row) >= PROOFS.row.index(first_with_needs()))
-
-
-def first_with_needs() -> Row:
-    return next(each for each in PROOFS.row if each.needs)
-
-
-def test_the_target_runs_the_command(made: Made) -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    assert "aws prove --tenant '$(T)' --most-usd '$(USD)'" in makefile
 
 
 # --- one row ----------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from assistant.documents.uploads import pushed_result
 from assistant.domain.documents import UploadRefusal, UploadResult
 from assistant.domain.errors import AssistantError
 from assistant.terminal.account import AwsAccount
-from tests.fakes.tenant_files import TENANTS, committed_tenant
+from tests.stage.tenant_files import TENANTS, committed_tenant
 
 ACCOUNT, BUCKET, ROLE = "111122223333", "inbox-of-the-test", "assistant/pharmacy/pharmacy.procedures"
 pytestmark = pytest.mark.usefixtures("emulated_aws")

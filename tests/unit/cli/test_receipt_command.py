@@ -18,9 +18,9 @@ from assistant.domain.documents import WithdrawalReceipt, signed_text
 from assistant.domain.errors import AssistantError
 from assistant.process.aws import open_client, signed_receipt
 from assistant.tenant.deployed_names import RECEIPT_KEY_OUTPUT
-from tests.fakes.aws_server import REGION
-from tests.fakes.sagemaker_control import ACCOUNT
-from tests.fakes.tenant_files import committed_tenant
+from tests.stage.aws_server import REGION
+from tests.stage.sagemaker_control import ACCOUNT
+from tests.stage.tenant_files import committed_tenant
 
 pytestmark = pytest.mark.loopback
 WITHDRAWN = datetime(2026, 11, 20, 9, 30, 0, 250_000, tzinfo=UTC)

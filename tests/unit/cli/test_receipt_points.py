@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from assistant.cli.main import app
 from assistant.domain.errors import AssistantError
 from assistant.tenant.deployed_names import RECOVERY_VAULT_OUTPUT
-from tests.fakes.tenant_files import committed_tenant
+from tests.stage.tenant_files import committed_tenant
 from tests.unit.cli.conftest import PlannedCalls
 
 ACCOUNT = "123456789012"

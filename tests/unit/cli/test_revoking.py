@@ -17,8 +17,8 @@ from assistant.stores.clients import revocations_file
 from assistant.stores.words import FileWords, Revocations
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import AwsAccount
-from tests.fakes.aws_server import REGION
-from tests.fakes.clock import SteppedClock
+from tests.stage.aws_server import REGION
+from tests.stage.tenant_stores import SteppedClock
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "tests/tenants/pharmacy.toml"

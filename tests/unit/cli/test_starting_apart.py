@@ -13,7 +13,7 @@ import pytest
 from assistant.domain.errors import LocalRuntimeError
 from assistant.terminal.local import LocalRuntime, local_runtime
 from assistant.terminal.terminal import GlobalOptions, Terminal
-from tests.fakes.sites import address
+from tests.stage.tenant_files import address
 
 SERVES = """
 import os, sys

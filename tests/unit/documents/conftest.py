@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.documents.knowledge import Knowledge
+from tests.unit.documents.scene import Knowledge
 
 
 @pytest.fixture

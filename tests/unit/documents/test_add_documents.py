@@ -8,7 +8,7 @@ from assistant.documents.files import SourceDocument, SourceFailure, SourceItem
 from assistant.documents.receive import AddDocuments, AddSummary
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
-from tests.unit.documents.knowledge import HANDBOOK, OLGA, Knowledge, document
+from tests.unit.documents.scene import HANDBOOK, OLGA, Knowledge, document
 
 
 async def add(knowledge: Knowledge, *items: SourceItem) -> AddSummary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import tracemalloc
 from datetime import date
 from pathlib import Path
 
@@ -16,15 +17,18 @@ from assistant.documents.files import (
     LARGEST_DOCUMENT_BYTES,
     SourceDocument,
     SourceFailure,
+    linked_ids,
     page_id,
     read_sources,
     skipped_files,
 )
 from assistant.documents.parsing import parse_document
-from assistant.domain.documents import Document
+from assistant.documents.parsing_process import ParsingLimits, ParsingProcess
+from assistant.documents.receive import AddDocuments
+from assistant.domain.documents import Document, DocumentState
 from assistant.domain.errors import NotFoundError
 from assistant.text.editions import read_in_force
-from tests.unit.documents.source_files import failure, one, read, write
+from tests.unit.documents.scene import HANDBOOK, OLGA, Knowledge, failure, one, read, read_one, write
 
 PAIR = {"id": "q-1", "question": "What is ALL?", "answer": "A type of cancer."}
 
@@ -294,8 +298,7 @@ def test_an_answer_in_html_is_read_as_html(tmp_path: Path, fields: dict[str, str
 def test_usual_keys_of_an_export_are_read_and_the_rest_is_kept_apart(
     tmp_path: Path, line: dict[str, object], expected: tuple[str, ...], unread: list[str]
 ) -> None:
-    (item,) = read(write(tmp_path / "a.jsonl", json.dumps(line)))
-    assert isinstance(item, SourceDocument)
+    item = read_one(write(tmp_path / "a.jsonl", json.dumps(line)))
     document = item.document
     shown = (document.document_id, document.title, document.url, parse_document(document).text)
     assert (shown, list(item.metadata)) == (expected, unread)
@@ -320,8 +323,7 @@ def test_usual_keys_of_an_export_are_read_and_the_rest_is_kept_apart(
 def test_a_line_that_is_not_valid_now_is_not_in_force(
     tmp_path: Path, state: dict[str, object], is_in_force: bool
 ) -> None:
-    (item,) = read(write(tmp_path / "a.jsonl", json.dumps(PAIR | state)))
-    assert isinstance(item, SourceDocument)
+    item = read_one(write(tmp_path / "a.jsonl", json.dumps(PAIR | state)))
     said = read_in_force(item.metadata, path="a.jsonl", title=item.document.title, content="")
     assert (said is None or not said.never) is is_in_force
 
@@ -414,8 +416,7 @@ def test_a_json_file_of_several_lists_is_one_document_of_tables_and_lines(tmp_pa
         "rates": {"B": {"S": {"hour": 4}, "V": None}, "T": "as B"},
         "currency": "EUR",
     }
-    (item,) = read(write(tmp_path / "a.json", json.dumps(data)))
-    assert isinstance(item, SourceDocument)
+    item = read_one(write(tmp_path / "a.json", json.dumps(data)))
     assert [(unit.heading, unit.text) for unit in parse_document(item.document).units] == [
         ("", "currency: EUR"),
         ("in force", "in force: from: 2026-03-15; to: none"),
@@ -454,11 +455,103 @@ def test_null_and_a_state_of_a_thing_stay_in_the_text(tmp_path: Path) -> None:
     ],
 )
 def test_days_that_the_text_alone_says_are_told(tmp_path: Path, content: str, told: str) -> None:
-    (item,) = read(write(tmp_path / "a.md", content))
-    assert isinstance(item, SourceDocument)
+    item = read_one(write(tmp_path / "a.md", content))
     assert [*map(str, item.losses)] == ([f"when it is in force ({told}) was not read"] if told else [])
 
 
 def test_a_line_without_usual_keys_is_refused_with_its_keys(tmp_path: Path) -> None:
     refused = failure(write(tmp_path / "a.jsonl", '{"id": 3, "foo": [], "bar": null}'))
     assert refused.reason.endswith('title and markdown; there are "id", "foo", "bar"')
+
+
+# --- links ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("origin", "address", "own_id"),
+    [
+        ("it/vpn.md", "../hr/leave.md#how", "hr-leave"),
+        ("it/vpn.md", "../hr/my%20leave.html?x=1", "hr-my-leave"),
+        ("it/vpn.md", "../hr/", "hr-README"),
+        ("it/vpn.md", "..", "index"),
+        ("it/vpn.md", "fees.pdf", "it-fees.pdf"),
+        ("it/vpn.md", "setup/", "it-vpn-setup"),  # a page whose address is a folder
+        ("site/it/vpn.md", "/hr/leave", "site-hr-leave"),  # the site's root is below the source's
+        ("it/vpn.html.md.erb", "leave.html", "it-leave.html.md"),
+        ("it/vpn.html.md.erb", "/", "index.html.md"),
+    ],
+)
+def test_a_link_means_a_file_of_its_source(origin: str, address: str, own_id: str) -> None:
+    assert f"wiki:{own_id}" in linked_ids(address, document_id="wiki:a", origin=origin)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["../../a.md", "/../a.md/../..", "https://a.example/b", "//a/b", "#a", "mailto:a@b", "http://["],
+)
+def test_a_link_elsewhere_means_no_file(address: str) -> None:
+    assert list(linked_ids(address, document_id="a", origin="a.md")) == []
+
+
+# --- bad files --------------------------------------------------------------------------------------------
+TAGS = 100_000
+
+
+def test_a_hundred_thousand_nested_tags_are_refused_or_read_within_two_seconds_of_cpu(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {
+        "a.html": "<div>" * TAGS + "text",
+        "b.md": "<div>" * TAGS + "text",
+        "d.jsonl": '{"id": "a", "title": "b", "text": "c", "metadata": ' + "[" * TAGS + "]" * TAGS + "}",
+        "e.md": ">" * TAGS + "text",
+        "e2.md": "[" * TAGS,
+    }
+    for name, content in files.items():
+        write(tmp_path / name, content)
+    write(tmp_path / "z.txt", "Wait.")
+    with ParsingProcess(ParsingLimits(cpu_s=2)) as parsing:
+        items = list(read_sources([tmp_path], parsing=parsing))
+    assert len(items) == len(files) + 1
+    assert not [item for item in items if isinstance(item, SourceFailure) and "CPU time" in item.reason]
+    assert isinstance(items[-1], SourceDocument)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.md", "a.html", "a.json", "a.jsonl"])
+def test_a_line_of_a_gigabyte_is_refused_within_bounded_memory(name: str, tmp_path: Path) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(1_000_000_000)
+    tracemalloc.start()
+    (item,) = read(tmp_path)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(item, SourceFailure)
+    assert item.code == "too_large"
+    assert peak_bytes < 160_000_000
+
+
+def test_names_with_tricks_stop_no_load_and_make_plain_ids(tmp_path: Path) -> None:
+    names = (b"caf\xe9.txt", b"-rf.txt", b"a\nb.txt", "a\u202efdp.txt".encode(), b"x" * 251 + b".txt")
+    for name in names:
+        write(tmp_path / os.fsdecode(name), b"Wait.")
+    write(tmp_path / os.fsdecode(b"caf\xe9.zip"), b"")
+    items = {item.origin: item for item in read(tmp_path)}
+    refused = items.pop("caf\\xe9.txt")
+    assert isinstance(refused, SourceFailure)
+    assert (refused.reason, refused.own_id) == ("its name is not UTF-8. Rename the file.", "caf-xe9.txt")
+    ids = [item.document.document_id for item in items.values() if isinstance(item, SourceDocument)]
+    assert ids == ["rf.txt", "a-b.txt", "a-fdp.txt", "x" * 251 + ".txt"]
+    assert skipped_files([tmp_path]) == ["caf\\xe9.zip"]
+
+
+async def test_a_file_that_changes_while_it_is_read_is_a_failure(
+    tmp_path: Path, knowledge: Knowledge
+) -> None:
+    path = write(tmp_path / "files" / "fees.txt", b"A call takes 5 minutes.")
+    (item,) = read(path)
+    add = AddDocuments(knowledge.knowledge_stores, clock=knowledge.clock)
+    write(path, b"Something else.")
+    summary = await add([item], source=HANDBOOK, writer=OLGA)
+    assert [failure.reason for failure in summary.failures] == [
+        "The file changed while it was read. Add it again."
+    ]
+    assert await knowledge.stores.documents.get("fees.txt") is None
+    write(path, b"A call takes 5 minutes.")
+    assert (await add(read(path), source=HANDBOOK, writer=OLGA)).added == 1
+    assert await knowledge.state("fees.txt") is DocumentState.RECEIVED

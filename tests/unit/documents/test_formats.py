@@ -6,18 +6,21 @@ import unicodedata
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import orjson
 import pytest
 
 from assistant.documents.files import SourceDocument
+from assistant.documents.front_matter import KEYS, LABEL_PATTERN, LONGEST_CHARACTERS, read_front_matter
 from assistant.documents.parsing import parse_document
 from assistant.documents.sources import check_new_id
 from assistant.domain.documents import Document, ItemFacts
-from tests.fakes.answering import FakeTenant
-from tests.fakes.answering import document as stored_document
+from tests.stage.answering import FakeTenant
+from tests.stage.answering import document as stored_document
 from tests.unit.answer.asking_and_reading import ask
-from tests.unit.documents.source_files import failure, one, read, write
+from tests.unit.documents.scene import failure, one, read, read_one, write
 
 TWO_QUESTIONS = ("May it be early?", "What if it is lost?")
 MARKDOWN = """---
@@ -175,8 +178,7 @@ def test_a_file_without_a_title_is_called_by_its_name(
     tmp_path: Path, name: str, content: str, title: str
 ) -> None:
     write(tmp_path / name, content)
-    (item,) = read(tmp_path)
-    assert isinstance(item, SourceDocument)
+    item = read_one(tmp_path)
     assert item.document.title == title
 
 
@@ -197,8 +199,7 @@ def test_a_file_without_a_title_is_called_by_its_name(
 def test_keys_of_other_publishers_are_metadata(
     tmp_path: Path, name: str, content: str, metadata: dict[str, tuple[str, ...]]
 ) -> None:
-    (item,) = read(write(tmp_path / name, content))
-    assert isinstance(item, SourceDocument)
+    item = read_one(write(tmp_path / name, content))
     assert (item.document.url, item.document.questions, item.metadata) == (None, (), metadata)
 
 
@@ -427,8 +428,7 @@ def test_a_json_line_without_any_body_is_told_every_kind_of_body(
 def test_an_unknown_key_of_a_json_line_is_not_read_unless_it_may_restrict_readers(tmp_path: Path) -> None:
     line = {"id": "a", "question": "Q?", "answer": "A.", "focus": "F", "table": 1}
     beside = {"metadata": {"table": 1, "level": ["x, y", {"z": None}], "synonyms": []}}
-    (item,) = read(write(tmp_path / "a.jsonl", orjson.dumps(line | beside)))
-    assert isinstance(item, SourceDocument)
+    item = read_one(write(tmp_path / "a.jsonl", orjson.dumps(line | beside)))
     values = ("table", "1", "level", "x", "y", "z", "synonyms")
     assert item.metadata == {"focus": ("F",), "table": ("1",), "metadata": values}
     for key in ("Labels", "_withdrawn"):
@@ -459,8 +459,7 @@ Text.""",
 
 @pytest.mark.parametrize("language", FRONT_MATTER)
 def test_unknown_keys_of_front_matter_are_metadata(tmp_path: Path, language: str) -> None:
-    (item,) = read(write(tmp_path / "a.md", FRONT_MATTER[language]))
-    assert isinstance(item, SourceDocument)
+    item = read_one(write(tmp_path / "a.md", FRONT_MATTER[language]))
     assert (item.document.title, item.document.labels, item.document.content) == ("T", ("hr",), "Text.")
     assert item.metadata == {
         "keywords": ("refill", "early", "late"),
@@ -476,8 +475,7 @@ def test_unknown_keys_of_front_matter_are_metadata(tmp_path: Path, language: str
     ],
 )
 def test_other_keys_with_a_short_text_are_the_first_line(tmp_path: Path, front: str) -> None:
-    (item,) = read(write(tmp_path / "a.md", f"{front}\n# Fees\n\nText."))
-    assert isinstance(item, SourceDocument)
+    item = read_one(write(tmp_path / "a.md", f"{front}\n# Fees\n\nText."))
     said = "status: DRAFT; valid until: 2026-12-31; note: a *new* <rule>, no"
     assert parse_document(item.document).text == f"{said}\n\nFees\n\nText."
     assert item.document.title == "Fees"
@@ -485,8 +483,7 @@ def test_other_keys_with_a_short_text_are_the_first_line(tmp_path: Path, front: 
 
 def test_an_empty_list_of_labels_in_html_opens_a_document_to_everybody(tmp_path: Path) -> None:
     page = '<title>T</title><meta name="labels" content=" "><meta name="viewport" content="w"><p>Text.'
-    (item,) = read(write(tmp_path / "a.html", page))
-    assert isinstance(item, SourceDocument)
+    item = read_one(write(tmp_path / "a.html", page))
     assert "labels" in item.document.model_fields_set
     assert (item.document.labels, item.metadata) == ((), {"viewport": ("w",)})
 
@@ -507,7 +504,67 @@ def test_an_empty_list_of_labels_in_html_opens_a_document_to_everybody(tmp_path:
     ],
 )
 def test_what_a_text_leaves_out_is_named_and_counted(tmp_path: Path, name: str, content: str) -> None:
-    (item,) = read(write(tmp_path / name, content))
-    assert isinstance(item, SourceDocument)
+    item = read_one(write(tmp_path / name, content))
     assert tuple(map(str, item.losses)) == ("struck words: 2", "hidden words: 3")
     assert 0.4 < item.lost_share < 0.6
+
+
+# --- the published schema ---------------------------------------------------------------------------------
+ROOT = Path(__file__).resolve().parents[3]
+KNOWLEDGE = ROOT / "knowledge" / "pharmacy"
+SCHEMA: dict[str, Any] = orjson.loads((ROOT / "docs" / "front-matter.schema.json").read_bytes())
+
+
+def is_valid(meta: Any) -> bool:
+    return jsonschema.Draft202012Validator(SCHEMA).is_valid(meta)
+
+
+def test_the_published_schema_has_the_keys_and_bounds_of_the_reader() -> None:
+    fields = SCHEMA["properties"]
+    assert tuple(fields) == tuple(KEYS)
+    assert fields["labels"]["anyOf"][0]["items"]["pattern"] == LABEL_PATTERN
+    assert f"At most {LONGEST_CHARACTERS:,} characters" in SCHEMA["description"]
+    document = Document.model_json_schema()["properties"]
+    assert all(fields[key]["maxLength"] == document[key]["maxLength"] for key in ("title", "source", "type"))
+
+
+def test_the_published_schema_has_the_fields_and_bounds_of_an_item() -> None:
+    item, facts = SCHEMA["properties"]["item"]["properties"], ItemFacts.model_json_schema()["properties"]
+    assert tuple(item) == tuple(facts)
+    assert item["item_id"]["pattern"] == facts["item_id"]["pattern"]
+    assert all(item[key]["maxLength"] == facts[key]["maxLength"] for key in ("category", "brand"))
+    names, values = item["properties"]["propertyNames"], item["properties"]["additionalProperties"]
+    assert names.items() <= facts["properties"]["propertyNames"].items()
+    assert values == facts["properties"]["additionalProperties"]
+    assert item["properties"]["maxProperties"] == facts["properties"]["maxProperties"]
+
+
+@pytest.mark.parametrize("path", sorted(KNOWLEDGE.glob("*.md")), ids=lambda path: path.stem)
+def test_the_shipped_documents_are_valid(path: Path) -> None:
+    assert is_valid(dict(read_front_matter(path.read_text(encoding="utf-8")).meta))
+
+
+def test_an_item_with_all_its_fields_is_valid() -> None:
+    number = {"rating": "4.3", "ratings": "7", "price": "49.90", "currency": "EUR", "helpful_votes": "0"}
+    texts = {"item_id": "k2", "category": "Kettles", "brand": "Aurelo", "verified": "true"}
+    assert is_valid({"item": number | texts | {"properties": {"Power": "2 kW"}}})
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"labels": {"hr": "true"}},
+        {"labels": [["hr"]]},
+        {"labels": None},
+        {"labels": ""},
+        {"labels": [""]},
+        {"id": "wiki:pay"},
+        {"withdrawn": "yes"},
+        {"item": "kettle"},
+        {"item": {"brand": "Aurelo"}},
+        {"item": {"item_id": "k2", "stars": "5"}},
+        {"item": {"item_id": "k2", "rating": "6"}},
+    ],
+)
+def test_front_matter_that_the_reader_refuses_is_invalid(meta: dict[str, object]) -> None:
+    assert not is_valid(meta)

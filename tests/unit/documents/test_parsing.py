@@ -15,7 +15,7 @@ from assistant.documents.parsing.markdown import read_markdown
 from assistant.documents.parsing.render import render
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
-from tests.unit.documents.knowledge import document
+from tests.unit.documents.scene import document
 
 
 def parse_markdown(content: str) -> ParsedDocument:

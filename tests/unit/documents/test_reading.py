@@ -11,7 +11,7 @@ from assistant.documents.sources import Writer
 from assistant.domain.documents import Document, DocumentState, ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
 from assistant.stores.documents import StoredDocuments
-from tests.unit.documents.knowledge import Knowledge, document
+from tests.unit.documents.scene import Knowledge, document
 
 HR, NOBODY = frozenset({"hr"}), frozenset[str]()
 
@@ -32,8 +32,7 @@ class Texts:
 async def live(knowledge: Knowledge, *labels: str) -> str:
     """Add a document, wait until it answers, and return its hash."""
     added = document("pay", labels=labels)
-    await knowledge.add(added)
-    await knowledge.work()
+    await knowledge.know(added)
     return added.content_hash()
 
 
@@ -103,8 +102,7 @@ async def test_the_live_contents_own_labels_apply_as_well(
 async def test_older_content_keeps_its_own_labels(knowledge: Knowledge) -> None:
     restricted = await live(knowledge, "hr")
     opened = document("pay", content="Wait until day 30.")
-    await knowledge.add(opened, writer=Writer("hanna", HR))
-    await knowledge.work()
+    await knowledge.know(opened, writer=Writer("hanna", HR))
     reading = readable(knowledge)
     found = await reading.document("pay", labels=NOBODY)
     assert found is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from assistant.domain.errors import (
 )
 from assistant.stores.documents import REINDEX_TURN
 from assistant.stores.index.embedded_files import EmbeddedIndexVersions
-from tests.unit.documents.knowledge import (
+from tests.unit.documents.scene import (
     DIMENSIONS,
     QUICK_EMBEDDING,
     CommandedEmbedder,
@@ -122,17 +121,6 @@ class Site:
     def name(self, model: IndexModel) -> str:
         return self.knowledge.stores.versions.name_of(model)
 
-    @asynccontextmanager
-    async def worker(self) -> AsyncIterator[None]:
-        worker = self.knowledge.worker()
-        await worker.prepare()
-        running = asyncio.create_task(worker.run())
-        try:
-            yield
-        finally:
-            worker.stop()
-            await asyncio.wait_for(running, 60)
-
     def on_embedding(self, act: Callable[[], Awaitable[object]], *, after: int = 1) -> None:
         """Act once, in the call of the new model's endpoint that follows ``after`` others."""
         calls = 0
@@ -194,7 +182,7 @@ async def test_documents_that_arrive_and_change_meanwhile_are_in_both(site: Site
         await settled(site)
 
     site.on_embedding(change)
-    async with site.worker():
+    async with site.knowledge.working():
         await site.reindex()
     for model in (OLD, NEW):
         assert len(await site.found(model)) == DOCUMENTS + 1
@@ -207,7 +195,7 @@ async def test_a_document_withdrawn_while_it_is_embedded_never_comes_back(site: 
         await site.knowledge.withdraw(*(f"d{number:02}" for number in range(DOCUMENTS)))
 
     site.on_embedding(withdraw)  # the batch in flight was read before, and its documents are gone now
-    async with site.worker():
+    async with site.knowledge.working():
         await site.reindex()
         await settled(site)
     assert await site.found(NEW) == {}
@@ -227,12 +215,12 @@ async def test_a_withdrawal_during_a_reindex_leaves_no_text_in_the_version_that_
         assert site.knowledge.files_with("A marked sentence", below="index") == []
 
     site.on_embedding(withdraw)
-    async with site.worker():
+    async with site.knowledge.working():
         await site.reindex()
 
 
 async def test_after_the_switch_both_versions_receive_what_is_added(site: Site) -> None:
-    async with site.worker():
+    async with site.knowledge.working():
         await site.reindex()
         await site.knowledge.add(document("later"))
         await settled(site)
@@ -253,7 +241,7 @@ async def test_a_document_is_called_live_when_both_versions_hold_it(
         return await advance_many(statuses)
 
     monkeypatch.setattr(states, "advance_many", noting)
-    async with site.worker():
+    async with site.knowledge.working():
         await site.knowledge.add(document("later"))
         await settled(site)
     assert holding == [True, True]
@@ -263,7 +251,7 @@ async def test_after_the_switch_the_index_is_written_without_the_former_model(si
     async def down(_: Sequence[str]) -> None:
         raise EmbeddingUnavailableError("The former endpoint is gone.")
 
-    async with site.worker():
+    async with site.knowledge.working():
         await site.reindex()
         site.embedders[OLD].before = down
         await site.knowledge.add(document("later"))
@@ -277,7 +265,7 @@ async def test_the_way_back_catches_up_and_switches_while_the_worker_runs(site: 
     site.embedders[OLD].before = None
     other = await site.reindexing().other()
     assert other.name == site.name(OLD)
-    async with site.worker():
+    async with site.knowledge.working():
         report = await site.reindex(OLD)
     assert (report.live, report.documents) == (site.name(OLD), 1)
     assert await site.live() == site.name(OLD)

@@ -20,9 +20,7 @@ from assistant.documents.withdraw import (
 )
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.errors import ContentsChangedError, NotFoundError
-from tests.unit.documents.knowledge import HANDBOOK, Knowledge, document
-from tests.unit.documents.loading import DECLARED, Accesses, load, seen
-from tests.unit.documents.restrictions import PUBLIC
+from tests.unit.documents.scene import DECLARED, HANDBOOK, PUBLIC, Accesses, Knowledge, document, load, seen
 
 HIPAA = replace(HANDBOOK, two_people=True)
 OTTO = Writer("otto", frozenset({"hr"}))
@@ -103,8 +101,7 @@ async def test_a_document_whose_labels_widen_waits_and_no_way_around_it_shows_it
     withheld = Withheld(await knowledge.status("pay"), "withheld", "doubt")
     await withhold([withheld], stores=knowledge.knowledge_stores, clock=knowledge.clock)
     await bring(knowledge, opened, source=source)
-    await knowledge.withdraw("pay")
-    await knowledge.work()
+    await knowledge.forget("pay")
     await bring(knowledge, opened, source=source)
     assert await seen(knowledge, "hr") == {"other"}
 

@@ -12,9 +12,22 @@ from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSource, Writer
 from assistant.domain.documents import DocumentState
 from assistant.tenant.tenant import SourceEntry
-from tests.unit.documents.knowledge import HANDBOOK, LABELS, OLGA, Knowledge, document, until
-from tests.unit.documents.loading import DECLARED, Accesses, load, seen
-from tests.unit.documents.restrictions import PUBLIC, SPELLINGS, inventions
+from tests.unit.documents.scene import (
+    DECLARED,
+    HANDBOOK,
+    LABELS,
+    OLGA,
+    PUBLIC,
+    SPELLINGS,
+    Accesses,
+    Knowledge,
+    bring,
+    document,
+    inventions,
+    load,
+    seen,
+    until,
+)
 
 FOLDER = KnowledgeSource(
     SourceEntry(name="handbook", namespace="", access="folder", folders={"": ("hr",)}),
@@ -68,9 +81,9 @@ async def test_where_everyone_reads_a_label_under_a_key_that_is_not_read_refuses
     files = inventions(with_a_key=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    (folder / "plain.md").write_bytes(b"---\nkeywords: [salary, wages]\n---\n# Pay\n\nThe salary.")
-    summary = await load(knowledge, folder)
-    await knowledge.work()
+    summary = await bring(
+        knowledge, folder, b"---\nkeywords: [salary, wages]\n---\n# Pay\n\nThe salary.", name="plain.md"
+    )
     assert {failure.origin.partition(":")[0] for failure in summary.failures} == set(files)
     assert await seen(knowledge) == {"plain"}
 
@@ -111,13 +124,9 @@ async def test_a_public_document_is_public_no_longer_once_a_file_restricts_it(
     knowledge: Knowledge, folder: Path, spelling: str
 ) -> None:
     name, content = SPELLINGS[spelling]
-    (folder / name).write_bytes(PUBLIC[name])
-    await load(knowledge, folder, source=DECLARED)
-    await knowledge.work()
+    await bring(knowledge, folder, PUBLIC[name], name=name, source=DECLARED)
     assert await seen(knowledge) == {"pay"}
-    (folder / name).write_bytes(content)
-    summary = await load(knowledge, folder, source=DECLARED)
-    await knowledge.work()
+    summary = await bring(knowledge, folder, content, name=name, source=DECLARED)
     assert await seen(knowledge) == set()
     status = await knowledge.status("pay")
     if summary.failures:
@@ -133,9 +142,7 @@ async def test_what_was_withheld_answers_again_when_it_is_sent_again(
     knowledge: Knowledge, folder: Path
 ) -> None:
     for content in (PUBLIC["pay.md"], b"---\nlabels: {hr}\n---\nx", PUBLIC["pay.md"]):
-        (folder / "pay.md").write_bytes(content)
-        await load(knowledge, folder)
-        await knowledge.work()
+        await bring(knowledge, folder, content)
     assert await seen(knowledge) == {"pay"}
     status = await knowledge.status("pay")
     assert (status.state, status.failure_code) == (DocumentState.LIVE, None)
@@ -144,9 +151,7 @@ async def test_what_was_withheld_answers_again_when_it_is_sent_again(
 async def test_labels_count_before_the_body_is_parsed_and_when_it_cannot_be(
     knowledge: Knowledge, folder: Path
 ) -> None:
-    (folder / "pay.md").write_bytes(PUBLIC["pay.md"])
-    await load(knowledge, folder)
-    await knowledge.work()
+    await bring(knowledge, folder, PUBLIC["pay.md"])
     (folder / "pay.md").write_bytes(b"---\ntitle: Pay\nlabels: [hr]\n---\n" + b"> " * 200 + b"too deep")
     await load(knowledge, folder)
     status = await knowledge.status("pay")
@@ -158,37 +163,22 @@ async def test_labels_count_before_the_body_is_parsed_and_when_it_cannot_be(
 
 async def test_narrower_labels_wait_for_no_backlog(knowledge: Knowledge, folder: Path) -> None:
     """The worker is held up in the embedding endpoint, with two batches behind it."""
-    (folder / "pay.md").write_bytes(PUBLIC["pay.md"])
-    await load(knowledge, folder)
-    await knowledge.work()
-    held = asyncio.Event()
-
-    async def wait(_texts: object) -> None:
-        await held.wait()
-
-    knowledge.embedder.before = wait
+    await bring(knowledge, folder, PUBLIC["pay.md"])
+    asked, go_on = knowledge.embedder.hold()
     await knowledge.add(*(document(f"d{number}") for number in range(300)))
-    worker = knowledge.worker()
-    await worker.prepare()
-    running = asyncio.create_task(worker.run())
-    try:
-        await until(lambda: _is(knowledge.embedder.in_flight > 0))
-        (folder / "pay.md").write_bytes(HR)
-        await load(knowledge, folder)
 
-        async def is_out() -> bool:
-            return await seen(knowledge) == set()
+    async def is_out() -> bool:
+        return await seen(knowledge) == set()
 
-        await until(is_out)
-        assert await knowledge.stores.queue.depth() == 301
-    finally:
-        held.set()
-        worker.stop()
-        await asyncio.wait_for(running, 60)
-
-
-async def _is(value: bool) -> bool:
-    return value
+    async with knowledge.working():
+        try:
+            await asyncio.wait_for(asked.wait(), 60)
+            (folder / "pay.md").write_bytes(HR)
+            await load(knowledge, folder)
+            await until(is_out)
+            assert await knowledge.stores.queue.depth() == 301
+        finally:
+            go_on.set()
 
 
 async def test_labels_are_narrowed_by_any_writer_and_the_new_content_answers_its_readers(
@@ -207,9 +197,7 @@ async def test_labels_are_narrowed_by_any_writer_and_the_new_content_answers_its
 async def test_who_does_not_hold_the_labels_makes_no_document_readable_to_more(
     knowledge: Knowledge, folder: Path, wider: bytes
 ) -> None:
-    (folder / "pay.md").write_bytes(HR)
-    await load(knowledge, folder)
-    await knowledge.work()
+    await bring(knowledge, folder, HR)
     (folder / "pay.md").write_bytes(wider)
     accesses = Accesses()
     summary = await load(knowledge, folder, accesses=accesses)
@@ -224,9 +212,7 @@ async def test_who_does_not_hold_the_labels_makes_no_document_readable_to_more(
 
 
 async def test_a_holder_of_all_labels_widens_them(knowledge: Knowledge, folder: Path) -> None:
-    (folder / "pay.md").write_bytes(STAFF)
-    await load(knowledge, folder)
-    await knowledge.work()
+    await bring(knowledge, folder, STAFF)
     (folder / "pay.md").write_bytes(WIDER)
     one_label = await load(knowledge, folder, writer=HOLDER)
     assert [one.code for one in one_label.failures] == ["labels_widened"]
@@ -240,11 +226,8 @@ async def test_a_holder_of_all_labels_widens_them(knowledge: Knowledge, folder: 
 async def test_the_labels_of_a_withdrawn_document_count_when_it_comes_again(
     knowledge: Knowledge, folder: Path
 ) -> None:
-    (folder / "pay.md").write_bytes(HR)
-    await load(knowledge, folder)
-    await knowledge.work()
-    await knowledge.withdraw("pay")
-    await knowledge.work()
+    await bring(knowledge, folder, HR)
+    await knowledge.forget("pay")
     (folder / "pay.md").write_bytes(WIDER)
     summary = await load(knowledge, folder)
     assert [one.code for one in summary.failures] == ["labels_widened"]
@@ -254,9 +237,7 @@ async def test_the_labels_of_a_withdrawn_document_count_when_it_comes_again(
 async def test_the_labels_of_a_row_that_does_not_know_them_are_its_document_s(
     knowledge: Knowledge, folder: Path
 ) -> None:
-    (folder / "pay.md").write_bytes(HR)
-    await load(knowledge, folder)
-    await knowledge.work()
+    await bring(knowledge, folder, HR)
     before = await knowledge.status("pay")
     await knowledge.stores.states.put_many(
         [before.model_copy(update={"labels": None, "live_labels": None, "origin": None})]
@@ -281,12 +262,8 @@ async def test_the_labels_of_a_row_that_does_not_know_them_are_its_document_s(
 async def test_a_file_that_says_withdrawn_withdraws_its_document(
     knowledge: Knowledge, folder: Path, name: str, content: bytes
 ) -> None:
-    (folder / name).write_bytes(PUBLIC[name])
-    await load(knowledge, folder)
-    await knowledge.work()
-    (folder / name).write_bytes(content)
-    summary = await load(knowledge, folder)
-    await knowledge.work()
+    await bring(knowledge, folder, PUBLIC[name], name=name)
+    summary = await bring(knowledge, folder, content, name=name)
     assert (summary.lines, summary.withdrawn, summary.failures) == (1, 1, [])
     assert await seen(knowledge) == set()
     assert await knowledge.state("pay") == DocumentState.WITHDRAWN
@@ -296,9 +273,7 @@ async def test_a_file_that_says_withdrawn_withdraws_its_document(
 async def test_a_refused_file_withholds_the_document_whose_id_it_says(
     knowledge: Knowledge, folder: Path
 ) -> None:
-    (folder / "a.md").write_bytes(b"---\nid: pay-rules\n---\n# Pay\n\nThe salary.\n")
-    await load(knowledge, folder)
-    await knowledge.work()
+    await bring(knowledge, folder, b"---\nid: pay-rules\n---\n# Pay\n\nThe salary.\n", name="a.md")
     (folder / "a.md").rename(folder / "b.md")
     (folder / "b.md").write_bytes(b"---\nid: pay-rules\nlabels: {hr}\n---\n# Pay\n\nThe salary.\n")
     summary = await load(knowledge, folder)
@@ -309,9 +284,7 @@ async def test_a_refused_file_without_a_readable_id_withholds_what_it_brought_be
     knowledge: Knowledge, folder: Path
 ) -> None:
     (folder / "a.md").write_bytes(b"---\nid: pay-rules\n---\n# Pay\n\nThe salary.\n")
-    (folder / "b.md").write_bytes(b"---\nid: a\n---\n# Other\n\nThe weather.\n")
-    await load(knowledge, folder)
-    await knowledge.work()
+    await bring(knowledge, folder, b"---\nid: a\n---\n# Other\n\nThe weather.\n", name="b.md")
     (folder / "a.md").write_bytes(b'---\nid: "pay-\nlabels: [hr]\n---\n# Pay\n\nThe salary.\n')
     summary = await load(knowledge, folder)
     assert [one.document_id for one in summary.withheld] == ["pay-rules"]
@@ -323,9 +296,7 @@ async def test_a_line_without_a_readable_id_withholds_what_its_file_no_longer_br
     knowledge: Knowledge, folder: Path
 ) -> None:
     lines = [b'{"id": "p%d", "question": "Pay?", "answer": "A"}' % number for number in range(3)]
-    (folder / "a.jsonl").write_bytes(b"\n".join(lines))
-    await load(knowledge, folder)
-    await knowledge.work()
+    await bring(knowledge, folder, b"\n".join(lines), name="a.jsonl")
     lines[1] = b'{"id": p1, "labels": ["hr"]'
     (folder / "a.jsonl").write_bytes(b"\n".join(lines))
     summary = await load(knowledge, folder)
@@ -337,12 +308,10 @@ async def test_a_line_without_a_readable_id_withholds_what_its_file_no_longer_br
 async def test_two_files_with_one_id_and_different_labels_are_both_refused(
     knowledge: Knowledge, folder: Path
 ) -> None:
-    (folder / "a.md").write_bytes(b"---\nid: pay\n---\n# Pay\n\nThe salary.\n")
-    await load(knowledge, folder)
-    await knowledge.work()
-    (folder / "b.md").write_bytes(b"---\nid: pay\nlabels: [hr]\n---\n# Pay\n\nThe salary.\n")
-    summary = await load(knowledge, folder)
-    await knowledge.work()
+    await bring(knowledge, folder, b"---\nid: pay\n---\n# Pay\n\nThe salary.\n", name="a.md")
+    summary = await bring(
+        knowledge, folder, b"---\nid: pay\nlabels: [hr]\n---\n# Pay\n\nThe salary.\n", name="b.md"
+    )
     assert [one.origin for one in summary.failures] == ["b.md", "a.md"]
     assert summary.lines == summary.documents + len(summary.failures)
     assert await seen(knowledge) == set()
@@ -369,9 +338,7 @@ async def test_a_worker_that_was_at_it_makes_nothing_live_that_was_withheld(
 async def test_a_withholding_that_was_interrupted_goes_on_with_the_next_worker(
     knowledge: Knowledge, folder: Path
 ) -> None:
-    (folder / "pay.md").write_bytes(PUBLIC["pay.md"])
-    await load(knowledge, folder)
-    await knowledge.work()
+    await bring(knowledge, folder, PUBLIC["pay.md"])
     (folder / "pay.md").write_bytes(b"---\nlabels: {hr}\n---\nx")
     await load(knowledge, folder)
     (message,) = await knowledge.stores.withdrawals.receive(limit=9, wait_s=0, visibility_timeout_s=60)
@@ -383,8 +350,7 @@ async def test_a_withholding_that_was_interrupted_goes_on_with_the_next_worker(
 
 
 async def test_many_withheld_documents_are_no_lost_index(knowledge: Knowledge, folder: Path) -> None:
-    await knowledge.add(*(document(f"d{number}") for number in range(5)))
-    await knowledge.work()
+    await knowledge.know(*(document(f"d{number}") for number in range(5)))
     for number in range(5):
         (folder / f"d{number}.md").write_bytes(b"---\nlabels: {hr}\n---\nx")
     await load(knowledge, folder)
@@ -396,8 +362,7 @@ async def test_many_withheld_documents_are_no_lost_index(knowledge: Knowledge, f
 
 
 async def test_an_item_without_a_file_is_found_by_its_id(knowledge: Knowledge) -> None:
-    await knowledge.add(document("pay"))
-    await knowledge.work()
+    await knowledge.know(document("pay"))
     unknown = SourceDocument(document("pay", labels=["HR"]), "")
     add = AddDocuments(knowledge.knowledge_stores, clock=knowledge.clock)
     summary = await add([unknown], source=HANDBOOK, writer=OLGA)

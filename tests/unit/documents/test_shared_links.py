@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,7 +13,7 @@ from assistant.documents.shared_links import SignedDocumentLinks, local_secret, 
 from assistant.domain.documents import Span
 from assistant.domain.errors import ConfigurationError, UnauthenticatedError
 from assistant.domain.identity import Identity, Role
-from tests.fakes.clock import SteppedClock
+from tests.stage.tenant_stores import SteppedClock
 
 ANN = Identity("clinic", "ann", frozenset({Role.AGENT}), frozenset({"hr", "desk"}))
 
@@ -70,17 +71,11 @@ def test_garbage_is_no_link(token: str) -> None:
         links(SteppedClock()).open(token)
 
 
-def test_another_tenant_s_secret_signs_nothing_here() -> None:
-    clock = SteppedClock()
-    token = token_of(a_link(clock))
-    with pytest.raises(UnauthenticatedError):
-        links(clock, secret=b"t" * 32).open(token)
-
-
-def test_a_link_of_another_tenant_does_not_hold_even_under_the_same_secret() -> None:
+@pytest.mark.parametrize("opener", [{"secret": b"t" * 32}, {"tenant": "pharmacy"}], ids=["secret", "name"])
+def test_a_link_of_another_secret_or_tenant_does_not_hold(opener: dict[str, Any]) -> None:
     clock = SteppedClock()
     with pytest.raises(UnauthenticatedError):
-        links(clock, tenant="pharmacy").open(token_of(a_link(clock)))
+        links(clock, **opener).open(token_of(a_link(clock)))
 
 
 def secret(reference: str, folder: Path, *, name: str = "clinic") -> bytes:
@@ -108,19 +103,18 @@ def test_a_file_secret_is_read_beside_the_tenant_file(tmp_path: Path) -> None:
     assert secret("file:key", tmp_path) == b"k" * 32
 
 
-def test_a_missing_file_is_named_with_its_key(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"clinic\.toml: secrets\.document_links: .*absent"):
-        secret("file:absent", tmp_path)
-
-
-def test_a_short_secret_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        *((wrong, "") for wrong in ("", "state:", "state:../x", "state:A", "file:", "env:KEY", "plain")),
+        ("file:absent", ".*absent"),
+        ("file:short", ".*32 bytes"),
+    ],
+)
+def test_another_reference_a_missing_and_a_short_file_are_named(
+    tmp_path: Path, reference: str, said: str
+) -> None:
     (tmp_path / "tenants").mkdir()
-    (tmp_path / "tenants" / "key").write_bytes(b"k" * 31)
-    with pytest.raises(ConfigurationError, match="32 bytes"):
-        secret("file:key", tmp_path)
-
-
-@pytest.mark.parametrize("reference", ["", "state:", "state:../x", "state:A", "file:", "env:KEY", "plain"])
-def test_another_reference_is_refused(tmp_path: Path, reference: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"secrets\.document_links"):
+    (tmp_path / "tenants" / "short").write_bytes(b"k" * 31)
+    with pytest.raises(ConfigurationError, match=rf"secrets\.document_links{said}"):
         secret(reference, tmp_path)

@@ -12,7 +12,7 @@ from assistant.documents.page import Page
 from assistant.documents.parsing.html import read_html
 from assistant.documents.parsing.markdown import read_markdown
 from assistant.domain.documents import UnitKind
-from tests.unit.documents.converted import lost, parsed, units
+from tests.unit.documents.scene import lost, parsed, units
 
 
 def in_formats(*lines: str) -> dict[str, Page]:
@@ -95,10 +95,6 @@ TABLES: dict[str, tuple[list[str], list[str]]] = {
     "most names again": (
         ["Week 1;Mon;Tue", "Ann;early;late", "Week 2;Mon;Tue", "Ann;off;early"],
         ["Week 1: Ann; Mon: early; Tue: late", "Week 2: Ann; Mon: off; Tue: early"],
-    ),
-    "names in two rows": (
-        ["Club;Junior;;Senior;", ";2031;2032;2031;2032", "Chess;$11;$12;$21;$22"],
-        ["Club: Chess; Junior 2031: $11; Junior 2032: $12; Senior 2031: $21; Senior 2032: $22"],
     ),
     "names in two rows, with a unit and the first ones below": (
         [";;Night;;Power", "Quay;Length;Low;July;kWh", "North;8 m;$18;$24;$3", "South;9 m;$20;$26;$4"],

@@ -8,8 +8,7 @@ import pytest
 
 from assistant.documents.formats import convert
 from assistant.domain.documents import UnitKind
-from tests.unit.documents.converted import TABLES, lost, refusal, units
-from tests.unit.documents.source_files import failure, write
+from tests.unit.documents.scene import TABLES, failure, lost, refusal, units, write
 
 
 @pytest.mark.parametrize("kind", TABLES)
@@ -28,14 +27,6 @@ def test_each_cell_stands_under_the_names_of_its_own_table(kind: str) -> None:
         ("Name;Price, EUR\nAspirin;4,50\n", ["Name: Aspirin; Price, EUR: 4,50"]),
         ("sep=;\nName;Price\nAspirin;4,50\n", ["Name: Aspirin; Price: 4,50"]),
         ('"sep=|"\r\nName|Price\r\nAspirin|4,50\r\n', ["Name: Aspirin; Price: 4,50"]),
-        (
-            "Fees, spring 2026\nExam;Price, EUR;Days\nHeart scan;88,40;2\nX-ray;20,00;1\n",
-            [
-                "Fees, spring 2026",
-                "Exam: Heart scan; Price, EUR: 88,40; Days: 2",
-                "Exam: X-ray; Price, EUR: 20,00; Days: 1",
-            ],
-        ),
         ('A,B,C\nx,"y; z",5\nu,"v; w",6\n', ["A: x; B: y; z; C: 5", "A: u; B: v; w; C: 6"]),
         ('"A"|"B"\n"x, y, z"|"u, v"\n"1, 2"|"3, 4"\n', ["A: x, y, z; B: u, v", "A: 1, 2; B: 3, 4"]),
         ('Tube\tInches\nLong\t5"\n', ['Tube: Long; Inches: 5"']),
@@ -44,14 +35,6 @@ def test_each_cell_stands_under_the_names_of_its_own_table(kind: str) -> None:
             [
                 "clinic: Mercy; updated: 4/1/2026; version: 3.0.0",
                 "made: Scan; code|1: 611; code|1|type: RC; fee|gross: 99",
-            ],
-        ),
-        (
-            "Hale Co.;version 1;valid 2026;;\ncode;way;out;home;note\nFU;Fuel;9 %;8 %;x\nRA;Area;$4;free;y\n",
-            [
-                "Hale Co. | version 1 | valid 2026",
-                "code: FU; way: Fuel; out: 9 %; home: 8 %; note: x",
-                "code: RA; way: Area; out: $4; home: free; note: y",
             ],
         ),
         (

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,11 @@ import pytest
 from assistant.documents.work import EmbeddingLimits
 from assistant.documents.worker import (
     MAX_TRIES_ALONE,
+    UNAVAILABLE_DELAY_S,
+    BatchHandling,
+    ConsumerLimits,
+    PostponingBatches,
+    QueueConsumer,
     SharedLock,
     WorkerLimits,
     give_up_unqueued,
@@ -23,12 +30,15 @@ from assistant.domain.clock import Deadline
 from assistant.domain.documents import INDEX_LOST, DocumentState, PassageQuery, SearchFilters
 from assistant.domain.errors import (
     DeadlineExceededError,
+    DependencyError,
     EmbeddingUnavailableError,
     OverloadedError,
     PassageTooLongError,
 )
-from assistant.stores.ports import MAX_ATTEMPTS, PassageIndex
-from tests.unit.documents.knowledge import (
+from assistant.stores.ports import MAX_ATTEMPTS, PassageIndex, QueuedDocument
+from assistant.stores.sqlite_queue import SqliteIngestionQueue
+from tests.stage.tenant_stores import SteppedClock
+from tests.unit.documents.scene import (
     QUICK,
     QUICK_EMBEDDING,
     CommandedEmbedder,
@@ -51,8 +61,7 @@ async def test_an_added_document_becomes_live(knowledge: Knowledge) -> None:
 
 async def test_the_cited_span_is_the_passage_in_the_stored_text(knowledge: Knowledge) -> None:
     content = "# About refill\n\n## Steps\n\n" + "\n\n".join(f"Step {n} is to wait. " * 9 for n in range(9))
-    await knowledge.add(document(content=content))
-    await knowledge.work()
+    await knowledge.know(document(content=content))
     parsed = await knowledge.stores.documents.get_parsed("refill", document(content=content).content_hash())
     assert parsed is not None
     texts = (await knowledge.found())["refill"]
@@ -61,8 +70,7 @@ async def test_the_cited_span_is_the_passage_in_the_stored_text(knowledge: Knowl
 
 
 async def test_many_documents_fill_requests_and_stay_within_the_bound(knowledge: Knowledge) -> None:
-    await knowledge.add(*(document(f"d{number}") for number in range(300)))
-    await knowledge.work()
+    await knowledge.know(*(document(f"d{number}") for number in range(300)))
     assert await knowledge.stores.states.count_by_state() == {DocumentState.LIVE: 300}
     assert len(knowledge.embedder.texts) == 2 * 300  # a passage and a title each
     assert knowledge.embedder.calls < 30
@@ -70,31 +78,33 @@ async def test_many_documents_fill_requests_and_stay_within_the_bound(knowledge:
 
 
 async def test_a_document_that_cannot_be_parsed_fails_alone(knowledge: Knowledge) -> None:
-    await knowledge.add(document("good"), document("empty", content="<!-- nothing -->"))
-    await knowledge.work()
+    await knowledge.know(document("good"), document("empty", content="<!-- nothing -->"))
     status = await knowledge.status("empty")
     assert (status.state, status.failure_code) == (DocumentState.FAILED, "document_invalid")
     assert status.failure_reason == "empty: there is no text in it."
     assert await knowledge.state("good") == DocumentState.LIVE
 
 
-async def test_a_passage_that_the_endpoint_refuses_fails_its_document_alone(knowledge: Knowledge) -> None:
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(PassageTooLongError("over the limit"), "passage_too_long"), (ZeroDivisionError(), "internal")],
+)
+async def test_a_passage_that_the_endpoint_refuses_or_a_mistake_fails_its_document_alone(
+    knowledge: Knowledge, error: Exception, code: str
+) -> None:
     async def refuse(texts: Sequence[str]) -> None:
         if any("About bad" in text for text in texts):
-            raise PassageTooLongError("over the limit")
+            raise error
 
     knowledge.embedder.before = refuse
-    await knowledge.add(*(document(name) for name in ("a", "bad", "c")))
-    await knowledge.work()
-    assert (await knowledge.status("bad")).failure_code == "passage_too_long"
+    await knowledge.know(*(document(name) for name in ("a", "bad", "c")))
+    assert (await knowledge.status("bad")).failure_code == code
     assert [await knowledge.state(name) for name in "ac"] == [DocumentState.LIVE] * 2
 
 
 async def test_a_change_that_fails_leaves_the_old_content_answering(knowledge: Knowledge) -> None:
-    await knowledge.add(document(content="Old."))
-    await knowledge.work()
-    await knowledge.add(document(content="<!-- -->"))
-    await knowledge.work()
+    await knowledge.know(document(content="Old."))
+    await knowledge.know(document(content="<!-- -->"))
     status = await knowledge.status()
     assert (status.state, status.failure_code) == (DocumentState.STALE, "document_invalid")
     assert status.live_content_hash == document(content="Old.").content_hash()
@@ -102,18 +112,14 @@ async def test_a_change_that_fails_leaves_the_old_content_answering(knowledge: K
 
 
 async def test_replaced_text_is_purged_when_the_worker_is_idle(knowledge: Knowledge) -> None:
-    await knowledge.add(document(content="Old zolpidem."))
-    await knowledge.work()
+    await knowledge.know(document(content="Old zolpidem."))
     await knowledge.add(document(content="New."))
-    worker = knowledge.worker()
-    running = asyncio.create_task(worker.run())
 
     async def purged() -> bool:
         return not knowledge.files_with("Old zolpidem", below="index")
 
-    await until(purged)
-    worker.stop()
-    await running
+    async with knowledge.working():
+        await until(purged)
 
 
 @pytest.mark.parametrize("error", [EmbeddingUnavailableError, OverloadedError])
@@ -123,8 +129,7 @@ async def test_a_failing_endpoint_is_retried(knowledge: Knowledge, error: type[E
             raise error("not now")
 
     knowledge.embedder.before = fail_twice
-    await knowledge.add(document())
-    await knowledge.work()
+    await knowledge.know(document())
     assert await knowledge.state() == DocumentState.LIVE
     assert knowledge.embedder.calls == 3
 
@@ -137,8 +142,7 @@ async def test_a_slow_endpoint_is_asked_for_less_at_a_time(knowledge: Knowledge)
             raise DeadlineExceededError("The deadline passed.")
 
     knowledge.embedder.before = be_slow
-    await knowledge.add(*(document(f"d{number}") for number in range(100)))
-    await knowledge.work()
+    await knowledge.know(*(document(f"d{number}") for number in range(100)))
     assert await knowledge.stores.states.count_by_state() == {DocumentState.LIVE: 100}
     assert len(knowledge.embedder.texts) == 2 * 100  # none is embedded twice
 
@@ -171,8 +175,7 @@ async def test_documents_of_a_batch_go_live_while_others_are_embedded(knowledge:
             await until(is_first_live)
 
     knowledge.embedder.before = wait_for_the_first
-    await knowledge.add(*added)
-    await knowledge.work()
+    await knowledge.know(*added)
     assert await knowledge.stores.states.count_by_state() == {DocumentState.LIVE: 3}
 
 
@@ -199,13 +202,7 @@ async def _is(value: bool) -> bool:
 
 
 async def test_a_stop_returns_unfinished_documents_to_the_queue(knowledge: Knowledge) -> None:
-    asked = asyncio.Event()
-
-    async def hang(_texts: Sequence[str]) -> None:
-        asked.set()
-        await asyncio.Event().wait()
-
-    knowledge.embedder.before = hang
+    asked, _ = knowledge.embedder.hold()
     await knowledge.add(document())
     worker = knowledge.worker(limits=WorkerLimits(stop_within_s=0.05))
     running = asyncio.create_task(worker.run())
@@ -217,13 +214,7 @@ async def test_a_stop_returns_unfinished_documents_to_the_queue(knowledge: Knowl
 
 
 async def test_a_stop_lets_a_batch_finish(knowledge: Knowledge) -> None:
-    asked, go_on = asyncio.Event(), asyncio.Event()
-
-    async def wait(_texts: Sequence[str]) -> None:
-        asked.set()
-        await go_on.wait()
-
-    knowledge.embedder.before = wait
+    asked, go_on = knowledge.embedder.hold()
     await knowledge.add(document())
     worker = knowledge.worker()
     running = asyncio.create_task(worker.run())
@@ -239,8 +230,7 @@ async def test_a_document_whose_processing_alone_never_ended_is_given_up(knowled
     await knowledge.add(document("poison"))
     for _ in range(MAX_TRIES_ALONE):  # workers that were killed while they had only it in their hands
         await knowledge.worker().pipeline.count_alone("poison", 1)
-    await knowledge.add(document("good"))
-    await knowledge.work()
+    await knowledge.know(document("good"))
     status = await knowledge.status("poison")
     assert (status.state, status.failure_code) == (DocumentState.FAILED, "gave_up")
     assert await knowledge.state("good") == DocumentState.LIVE
@@ -322,8 +312,7 @@ async def test_a_document_whose_request_was_cut_before_it_was_queued_is_given_up
 
 
 async def test_giving_up_does_not_fail_a_live_document(knowledge: Knowledge) -> None:
-    await knowledge.add(document())
-    await knowledge.work()
+    await knowledge.know(document())
     await knowledge.worker().pipeline.fail("refill", code="gave_up", reason="never ended")
     assert await knowledge.state() == DocumentState.LIVE
 
@@ -378,8 +367,7 @@ async def test_a_lost_index_is_filled_again_from_the_stored_documents(tmp_path: 
 
 
 async def test_only_what_the_index_has_lost_is_enqueued_and_only_once(knowledge: Knowledge) -> None:
-    await knowledge.add(document("kept"), document("lost"))
-    await knowledge.work()
+    await knowledge.know(document("kept"), document("lost"))
     await knowledge.stores.index.delete_documents(["lost"])
     for _ in range(2):  # the second start finds the first one's message waiting
         await knowledge.worker().prepare()
@@ -415,10 +403,8 @@ async def test_an_index_of_an_older_format_is_filled_again(tmp_path: Path) -> No
 
 
 async def test_a_complete_index_is_not_filled_again(knowledge: Knowledge) -> None:
-    await knowledge.add(document("live"), document("stale", content="Old."))
-    await knowledge.work()
-    await knowledge.add(document("stale", content="<!-- nothing -->"))
-    await knowledge.work()
+    await knowledge.know(document("live"), document("stale", content="Old."))
+    await knowledge.know(document("stale", content="<!-- nothing -->"))
     knowledge.embedder.texts.clear()
     await knowledge.work()
     assert knowledge.embedder.texts == []
@@ -426,8 +412,7 @@ async def test_a_complete_index_is_not_filled_again(knowledge: Knowledge) -> Non
 
 
 async def test_questions_and_titles_are_embedded_and_searched(knowledge: Knowledge) -> None:
-    await knowledge.add(document(questions=["May it be early?"], content="The plan needs prior steps (PS)."))
-    await knowledge.work()
+    await knowledge.know(document(questions=["May it be early?"], content="The plan needs prior steps (PS)."))
     asked = PassageQuery(
         text="early",
         vector=vector_of("May it be early?"),
@@ -444,8 +429,7 @@ async def test_questions_and_titles_are_embedded_and_searched(knowledge: Knowled
 
 async def test_a_question_over_the_model_s_limit_has_the_first_passage_s_vector(knowledge: Knowledge) -> None:
     long = "w " * 65  # the model of these tests reads 64 tokens
-    await knowledge.add(document(questions=[long.strip()]))
-    await knowledge.work()
+    await knowledge.know(document(questions=[long.strip()]))
     assert await knowledge.state() == DocumentState.LIVE
     assert not [text for text in knowledge.embedder.texts if "w w" in text]
     asked = PassageQuery(
@@ -456,18 +440,6 @@ async def test_a_question_over_the_model_s_limit_has_the_first_passage_s_vector(
     )
     found = await knowledge.stores.search.search(asked, deadline=Deadline.after(60, clock=knowledge.clock))
     assert [hit.title_cosine for hit in found.documents] == [pytest.approx(1.0)]
-
-
-async def test_a_worker_s_own_mistake_fails_one_document_and_no_other(knowledge: Knowledge) -> None:
-    async def break_on_bad(texts: Sequence[str]) -> None:
-        if any("About bad" in text for text in texts):
-            raise ZeroDivisionError
-
-    knowledge.embedder.before = break_on_bad
-    await knowledge.add(*(document(name) for name in ("a", "bad", "c")))
-    await knowledge.work()
-    assert (await knowledge.status("bad")).failure_code == "internal"
-    assert [await knowledge.state(name) for name in "ac"] == [DocumentState.LIVE] * 2
 
 
 class CountedIndex:
@@ -492,17 +464,11 @@ async def test_replaced_text_is_purged_at_once_and_a_second_time_later(knowledge
     """An index may hold deletions back for a while: only the second purge is sure to have them gone."""
     index = CountedIndex(knowledge.stores.index)
     knowledge.stores.index = cast("Any", index)
-    worker = knowledge.worker(limits=replace(QUICK, optimize_again_after_s=0.1))
-    await worker.prepare()
-    running = asyncio.create_task(worker.run())
-    try:
+    async with knowledge.working(knowledge.worker(limits=replace(QUICK, optimize_again_after_s=0.1))):
         for purges, content in ((2, "Wait until day 24."), (4, "Wait until day 25.")):
             await knowledge.add(document(content=content))
             await until(partial(index.purged, purges))
         assert index.purges == 4
-    finally:
-        worker.stop()
-        await asyncio.wait_for(running, 60)
 
 
 async def test_a_tenant_s_document_does_not_wait_for_the_queue_of_another(tmp_path: Path) -> None:
@@ -526,3 +492,252 @@ async def test_a_tenant_s_document_does_not_wait_for_the_queue_of_another(tmp_pa
     await many.work(many.worker(endpoint=endpoint))
     await working[0]
     assert next(place for place, text in enumerate(order) if "only" in text) < len(order) / 2
+
+
+# --- batches that Lambda received -------------------------------------------------------------------------
+class Later:
+    """A queue that remembers the messages that it gets again; while ``down`` it is unavailable."""
+
+    def __init__(self, *, down: bool = False) -> None:
+        self.sent: list[tuple[str, int]] = []
+        self._down = down
+
+    async def send_later(self, document_ids: Sequence[str], *, delay_s: int) -> None:
+        if self._down:
+            raise DependencyError("The queue is down.")
+        self.sent += [(document_id, delay_s) for document_id in document_ids]
+
+    async def put_back(self, receipts: Sequence[str]) -> None:
+        raise AssertionError(receipts)
+
+
+def messages(*document_ids: str, attempt: int = 1) -> list[QueuedDocument]:
+    return [QueuedDocument(f"receipt-{n}", name, attempt) for n, name in enumerate(document_ids)]
+
+
+class _WorkerStoppedError(BaseException):
+    """The process has ended: no code after it runs."""
+
+
+class Tries:
+    """Counts that outlive a worker. Finished documents are not counted, as live documents are not."""
+
+    def __init__(self, handling: Handling) -> None:
+        self._handling = handling
+        self._counts: Counter[str] = Counter()
+
+    async def tries_alone(self, document_ids: Sequence[str]) -> Mapping[str, int]:
+        return {document_id: self._counts[document_id] for document_id in document_ids}
+
+    async def count_alone(self, document_id: str, tries: int) -> None:
+        if tries < 0 or [document_id] not in self._handling.handled:
+            self._counts[document_id] += tries
+
+
+class Handling:
+    """Handles ids until ``fails`` raises for one of them; remembers what was handled and given up."""
+
+    def __init__(self, fails: Callable[[str], BaseException | None] = lambda _: None) -> None:
+        self.handled: list[list[str]] = []
+        self.given_up: dict[str, str] = {}
+        self._fails = fails
+
+    async def handle(self, document_ids: Sequence[str]) -> None:
+        for document_id in document_ids:
+            if (error := self._fails(document_id)) is not None:
+                raise error
+        self.handled.append(list(document_ids))
+
+    async def give_up(self, document_id: str, *, code: str, reason: str) -> None:
+        self.given_up[document_id] = code
+
+    def on(self, queue: Later, *, tries: Tries | None = None) -> PostponingBatches:
+        return PostponingBatches(BatchHandling(self.handle, give_up=self.give_up, counter=tries), queue=queue)
+
+
+async def test_a_batch_is_handled_together_and_each_document_once() -> None:
+    handling, queue = Handling(), Later()
+
+    postponed = await handling.on(queue).handle(messages("a", "b", "a"))
+
+    assert postponed == 0
+    assert handling.handled == [["a", "b"]]
+    assert queue.sent == []
+
+
+async def test_only_unfinished_messages_are_postponed() -> None:
+    handling = Handling(lambda name: EmbeddingUnavailableError("Not now.") if name == "second" else None)
+    queue = Later()
+
+    postponed = await handling.on(queue).handle([*messages("first"), *messages("second", attempt=3)])
+
+    assert postponed == 1
+    assert queue.sent == [("second", UNAVAILABLE_DELAY_S)]
+    assert handling.given_up == {}
+
+
+async def test_a_document_that_fails_by_itself_is_given_up_and_stops_no_other() -> None:
+    handling, queue = Handling(lambda name: ZeroDivisionError() if name == "bad" else None), Later()
+
+    postponed = await handling.on(queue).handle(messages("a", "bad", "b"))
+
+    assert postponed == 0
+    assert handling.given_up == {"bad": "internal"}
+    assert handling.handled == [["a"], ["b"]]
+
+
+async def test_ten_documents_that_stop_the_worker_are_given_up_before_they_become_dead_letters() -> None:
+    """A function that ends early deletes no message: all are delivered again."""
+    poison = [f"d{number}" for number in range(9)]
+    handling = Handling(lambda name: _WorkerStoppedError() if name in poison else None)
+    tries = Tries(handling)
+    delivery = 0
+    while set(handling.given_up) < set(poison):
+        delivery += 1
+        assert delivery <= MAX_ATTEMPTS
+        with suppress(_WorkerStoppedError):
+            await handling.on(Later(), tries=tries).handle(messages("good", *poison, attempt=delivery))
+
+    assert handling.given_up == dict.fromkeys(poison, "gave_up")
+    assert "good" in {name for batch in handling.handled for name in batch}
+
+
+async def test_deliveries_without_counted_tries_give_up_no_document() -> None:
+    handling = Handling()
+
+    await handling.on(Later(), tries=Tries(handling)).handle(messages("a", "b", attempt=MAX_ATTEMPTS))
+
+    assert (handling.handled, handling.given_up) == ([["a"], ["b"]], {})
+
+
+async def test_messages_that_cannot_be_postponed_stay_in_their_queue() -> None:
+    handling = Handling(lambda _: EmbeddingUnavailableError("Not now."))
+
+    with pytest.raises(DependencyError, match="queue is down"):
+        await handling.on(Later(down=True)).handle(messages("a"))
+
+
+# --- a batch stays hidden ---------------------------------------------------------------------------------
+VISIBILITY_S = 0.3
+LIMITS = ConsumerLimits(receive_wait_s=0.0, visibility_timeout_s=VISIBILITY_S, pause_after_error_s=0.01)
+
+
+class ObservedQueue(SqliteIngestionQueue):
+    """Counts extensions; fails for ``failures_left`` calls."""
+
+    extensions = 0
+    failures_left = 0
+
+    async def extend_many(self, receipts: Sequence[str], *, visibility_timeout_s: float) -> None:
+        self.extensions += 1
+        if self.failures_left:
+            self.failures_left -= 1
+            raise DependencyError("The queue is down.")
+        await super().extend_many(receipts, visibility_timeout_s=visibility_timeout_s)
+
+
+@dataclass
+class Working:
+    """A consumer in the middle of a batch, on a clock that stands still."""
+
+    queue: ObservedQueue
+    other: SqliteIngestionQueue
+    clock: SteppedClock
+    limits: ConsumerLimits = LIMITS
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    may_end: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        consumer = QueueConsumer(
+            self.queue, BatchHandling(self.handle, give_up=self.give_up), limits=self.limits
+        )
+        self.running = asyncio.create_task(consumer.run(self.stopping))
+
+    async def handle(self, document_ids: Sequence[str]) -> None:
+        self.begun.set()
+        await self.may_end.wait()
+
+    async def give_up(self, document_id: str, *, code: str, reason: str) -> None:
+        raise AssertionError(code)
+
+    async def next_extension(self) -> None:
+        seen = self.queue.extensions
+        await until(lambda: self._is_extended_after(seen))
+
+    async def _is_extended_after(self, seen: int) -> bool:
+        return self.queue.extensions > seen
+
+    async def other_receives(self) -> list[QueuedDocument]:
+        return await self.other.receive(limit=9, wait_s=0.0, visibility_timeout_s=VISIBILITY_S)
+
+
+@asynccontextmanager
+async def working(folder: Path, limits: ConsumerLimits = LIMITS) -> AsyncIterator[Working]:
+    clock = SteppedClock()
+    queue = ObservedQueue(folder / "queue.sqlite", clock=clock)
+    await queue.send_many(["a", "b"])
+    work = Working(queue, SqliteIngestionQueue(folder / "queue.sqlite", clock=clock), clock, limits)
+    try:
+        async with asyncio.timeout(30):
+            await work.begun.wait()
+            yield work
+    finally:
+        work.stopping.set()
+        work.may_end.set()
+        await asyncio.wait([work.running])
+        await queue.close()
+        await work.other.close()
+
+
+async def test_a_long_job_is_delivered_to_no_other_worker(tmp_path: Path) -> None:
+    async with working(tmp_path) as work:
+        for _ in range(4):
+            work.clock.step(0.9 * VISIBILITY_S)
+            await work.next_extension()
+            await work.next_extension()  # the one before may have begun before the step
+            assert await work.other_receives() == []
+
+
+async def test_a_failed_extension_is_made_up_for(tmp_path: Path) -> None:
+    async with working(tmp_path) as work:
+        work.queue.failures_left = 1
+        await work.next_extension()
+        assert work.queue.failures_left == 0
+        work.clock.step(0.6 * VISIBILITY_S)
+        await work.next_extension()
+        await work.next_extension()
+        work.clock.step(0.6 * VISIBILITY_S)
+        assert await work.other_receives() == []
+
+
+async def test_extending_ends_with_the_work(tmp_path: Path) -> None:
+    async with working(tmp_path) as work:
+        await work.next_extension()
+        work.may_end.set()
+        await until(lambda: _is_empty(work.queue))
+        await until(_nobody_extends)
+
+
+async def test_work_that_hangs_is_let_go_of(tmp_path: Path) -> None:
+    limits = ConsumerLimits(receive_wait_s=0.0, visibility_timeout_s=VISIBILITY_S, longest_hold_s=0.2)
+    async with working(tmp_path, limits) as work:
+        await until(_nobody_extends)
+        work.clock.step(VISIBILITY_S)
+        assert {message.document_id for message in await work.other_receives()} == {"a", "b"}
+
+
+async def test_a_cancelled_consumer_extends_nothing_more(tmp_path: Path) -> None:
+    async with working(tmp_path) as work:
+        work.running.cancel()
+        await asyncio.wait([work.running])
+        assert await _nobody_extends()
+        assert {message.document_id for message in await work.other_receives()} == {"a", "b"}
+
+
+async def _nobody_extends() -> bool:
+    return all(task.get_name() != "extending visibility" for task in asyncio.all_tasks())
+
+
+async def _is_empty(queue: SqliteIngestionQueue) -> bool:
+    return await queue.depth() == 0

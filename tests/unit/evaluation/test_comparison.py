@@ -1,25 +1,38 @@
-"""Models that ``assistant evaluate --model`` compares, and what synth reads of it."""
+"""Models: which may write, how fast they read, how ``assistant evaluate`` compares and tries them."""
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from assistant.domain.errors import ConfigurationError, GenerationUnavailableError
-from assistant.evaluation.comparison import ComparedModel, comparison_rows, keep_comparisons
-from assistant.evaluation.judging import WrittenAnswers, WrittenModel
-from assistant.evaluation.measures import TenantRun
-from assistant.models.recorded import CharacterCount
-from assistant.stores.ports import GenerationDelta
+from assistant.domain.answers import Usage
+from assistant.domain.clock import Deadline
+from assistant.domain.errors import ConfigurationError
+from assistant.evaluation.comparison import ComparedModel, keep_comparisons
+from assistant.evaluation.conversations import MODEL_TRIALS, Asked, ReplyVerdict, verdict_values
+from assistant.evaluation.judging import WrittenAnswers, WrittenModel, recorded_lines
+from assistant.evaluation.measures import TenantRun, figures
+from assistant.evaluation.model_questions import (
+    REFUSAL,
+    ModelQuestion,
+    count_answers,
+    load_model_questions,
+    measure_reading,
+)
+from assistant.models.recorded import CharacterCount, Task, task_of
+from assistant.stores.ports import GenerationDelta, GenerationRequest
 from assistant.tenant.manifests import LlmManifest, check_compared
-from tests.fakes.answering import FakeTenant, ScriptedGenerator, Step
-from tests.fakes.clock import SteppedClock
-from tests.fakes.tenant_files import ROOT
+from tests.stage.answering import FakeTenant, ScriptedGenerator, Step
+from tests.stage.tenant_files import ROOT
+from tests.stage.tenant_stores import SteppedClock
 from tests.unit.evaluation import results
 
 ANSWER = "Retail refills are payable on day 23 of 30 [1.1]."
@@ -55,24 +68,10 @@ async def test_times_and_cost_are_those_of_the_answer_and_not_of_its_check() -> 
     assert values["usd_per_1000"] == pytest.approx(2.5)
 
 
-async def test_a_call_that_fails_counts_as_failed_though_a_quote_takes_its_place() -> None:
-    values = await values_of(GenerationUnavailableError("gone"))
-    assert values["written_failed"] == 1
-    assert not {"first_token_s", "usd_per_1000"} & values.keys()
-
-
 def run(*right: float) -> TenantRun:
     asked = (results.question(f"q{number}") for number in range(len(right)))
     rows = [results.result(row, written_right=value) for row, value in zip(asked, right, strict=False)]
     return results.run(*rows)
-
-
-def test_the_table_has_a_column_for_each_model_and_no_row_of_quotes() -> None:
-    rows = comparison_rows([run(1.0, 1.0), results.run(results.result(first_token_s=0.5))])
-    assert rows == [
-        ("written answer right", "1 [1, 1] of 2", "-"),
-        ("first token, mean, s", "-", "0.5 [0.5, 0.5] of 1"),
-    ]
 
 
 @pytest.mark.parametrize(
@@ -90,17 +89,6 @@ def test_a_model_that_cannot_be_asked_is_refused(text: str, said: str) -> None:
         ComparedModel.of(text, artifacts=ROOT / "model_artifacts/llm", region=None, context_tokens=512)
 
 
-async def test_a_model_writes_with_the_context_of_its_artifact() -> None:
-    tenant = FakeTenant.writing(ANSWER)
-    artifacts = ROOT / "model_artifacts/llm"
-    for text, context in ((SERVER, 512), (f"qwen3-8b-gpu={SERVER}", 8192)):
-        compared = ComparedModel.of(text, artifacts=artifacts, region=None, context_tokens=512)
-        async with AsyncExitStack() as stack:
-            model, services = await compared.opened(tenant.services, stack)
-        assert (model.name, services.tenant.generation.context_tokens) == (text, context)
-
-
-# --- the gate -----------------------------------------------------------------------------------------------
 LINEAGE = f"""
 [lineage]
 base = "qwen3-8b-gpu"
@@ -177,8 +165,159 @@ def test_a_comparison_is_of_the_weights_that_were_asked(
         check(artifacts)
 
 
-def test_without_the_manifest_of_the_served_one_there_is_no_way_back(artifacts: Path) -> None:
-    compare(artifacts, [1, 0], [1, 0])
-    shutil.rmtree(artifacts / "qwen3-8b-gpu")
-    with pytest.raises(ConfigurationError, match="no such artifact"):
-        check(artifacts)
+SHIPPED = load_model_questions()
+
+
+class _Stream:
+    inference_id: str | None = None
+    variant: str | None = None
+
+    def __init__(self, *deltas: GenerationDelta) -> None:
+        self._deltas = deltas
+
+    async def __aiter__(self) -> AsyncIterator[GenerationDelta]:
+        for delta in self._deltas:
+            yield delta
+
+
+class FakeModel:
+    """Answers by ``reply``; reads ``tokens_per_s`` of a prompt after a start of half a second."""
+
+    def __init__(
+        self, clock: SteppedClock, *, reply: Callable[[str], str] = str, tokens_per_s: float = 1e9
+    ) -> None:
+        self._clock, self._reply, self._tokens_per_s = clock, reply, tokens_per_s
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest, *, deadline: Deadline) -> AsyncGenerator[_Stream]:
+        asked = request.messages[-1].content
+        tokens = len(asked.split())
+        self._clock.step(0.5 + tokens / self._tokens_per_s)
+        usage = Usage(prompt_tokens=tokens, completion_tokens=1)
+        yield _Stream(GenerationDelta(self._reply(asked)), GenerationDelta("", "stop", usage))
+
+
+def right(question: ModelQuestion) -> str:
+    if not question.units:
+        return REFUSAL
+    lines = SHIPPED.documents[question.document].strip().splitlines()
+    return " ".join(f"{lines[int(unit.removeprefix('1.')) - 1]} [{unit}]" for unit in question.units)
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        (lambda _: None, (14, 14, 6, True)),
+        (lambda one: right(one).partition(" [")[0], (0, 14, 6, False)),
+        (lambda one: f"{right(one)} [1.1][1.5]" if one.units else None, (0, 14, 6, False)),
+        (lambda one: f"{right(one)} 99" if one.units else None, (14, 0, 6, False)),
+        (lambda one: f"See [{one.units[0]}]." if one.units else None, (14, 0, 6, False)),
+        (lambda one: None if one.units else "Our partner. [1.2]", (14, 14, 0, False)),
+        (lambda one: None if one.units else f'"{REFUSAL}"\n', (14, 14, 6, True)),
+    ],
+    ids=["right", "never cites", "cites too much", "wrong number", "no number", "never refuses", "quotes"],
+)
+def test_a_model_may_write_when_it_cites_copies_and_refuses(
+    change: Callable[[ModelQuestion], str | None], counts: tuple[int, int, int, bool]
+) -> None:
+    found = count_answers(SHIPPED, [change(one) or right(one) for one in SHIPPED.questions])
+    assert (found.cites, found.copies, found.refuses, found.may_write) == counts
+
+
+@pytest.mark.parametrize(("tokens_per_s", "tokens"), [(100.0, 250), (600.0, 1500)])
+async def test_the_time_that_does_not_grow_with_the_prompt_is_no_reading(
+    tokens_per_s: float, tokens: int
+) -> None:
+    clock = SteppedClock()
+    model = FakeModel(clock, tokens_per_s=tokens_per_s)
+
+    found = await measure_reading(model, context_tokens=4096, clock=clock)
+
+    assert found == pytest.approx(tokens, abs=2)
+
+
+TEXTS: Mapping[Task, str] = {
+    "read": '{"language": "en", "asks": true, "facts": [], "emergency": null, "queries": ["refill payable"]}',
+    "answer": "Retail refills are payable on day 23 of 30 [1.1].",
+    "check": '{"sentences": [{"n": 1, "line": 1, "words": "", "verdict": "held"}]}',
+    "reply": "You pay on day 23 of 30.",
+}
+
+
+class ByTask(ScriptedGenerator):
+    """A model with a text for each task."""
+
+    def __init__(self, **texts: str) -> None:
+        super().__init__()
+        self.texts = {**TEXTS, **texts}
+
+    def stream(self, request: GenerationRequest, **options: Any) -> Any:
+        self.steps[:] = [self.texts[task_of(request.messages)]]
+        return super().stream(request, **options)
+
+
+async def ask(run: str, folder: Path, model: WrittenModel, *rows: Mapping[str, object]) -> list[Asked]:
+    tenant = FakeTenant.writing()
+    path = folder / "rows.jsonl"
+    named = [{"id": f"r{n}", "knowledge": tenant.config.name, **row} for n, row in enumerate(rows)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in named))
+    return await MODEL_TRIALS[run](tenant.services, model, [path])
+
+
+def live(**texts: str) -> WrittenModel:
+    return WrittenModel(ByTask(**texts), CharacterCount(), "model-1")
+
+
+def values(asked: Sequence[Asked]) -> dict[str, float]:
+    found = figures(judged for row in asked for judged in row.judged)
+    return {name: one.value for name, one in found.items()}
+
+
+CHAT: dict[str, object] = {
+    "turns": [
+        {"who": "customer", "text": "On which day are retail refills payable?"},
+        {"who": "agent", "text": "One moment."},
+        {"who": "customer", "text": "It is for a 30 day supply, when is the refill payable?"},
+    ],
+    "note": "",
+    "documents": ["refill"],
+}
+
+
+async def test_a_conversation_is_read_answered_checked_and_replied_to_and_plays(tmp_path: Path) -> None:
+    [asked] = await ask("conversations", tmp_path, live(), CHAT)
+    tasks = [task_of(call.messages) for call in asked.calls]
+    assert tasks == ["read", "answer", "check", "reply", "check"]
+    lines = recorded_lines(asked.id, asked.calls, model="model-1")
+    assert [line.task for line in lines] == tasks
+    (tmp_path / "judged.jsonl").write_text(
+        "".join(verdict(judge).model_dump_json() + "\n" for judge in ("a", "b"))
+    )
+    played = values(await ask("conversations", tmp_path, WrittenModel.of_recording(lines), CHAT))
+    assert played == played | {"plays": 1.0, "drafts": 1.0, "marked": 0.0, "sendable_more": 1.0}
+    assert (played["right_read"], played["right_first"], played["right_raw"]) == (1.0, 1.0, 1.0)
+    stale = WrittenModel.of_recording([line for line in lines if line.task != "answer"])
+    [asked] = await ask("conversations", tmp_path, stale, CHAT)
+    assert asked.judged[0].values["plays"] == 0.0
+    assert task_of(next(call for call in asked.calls if not call.text).messages) == "answer"
+
+
+def verdict(judge: str, said: str = "sendable", facts: str = "used") -> ReplyVerdict:
+    row = {"id": "r0", "judge": judge, "verdict": said, "facts": facts}
+    return ReplyVerdict.model_validate(row | {"reply_sha256": sha256(TEXTS["reply"].encode()).hexdigest()})
+
+
+@pytest.mark.parametrize(
+    ("said", "counted"),
+    [
+        ((verdict("a"), verdict("b", "edit", "part")), {"sendable": 0.0, "edit_one": 1.0, "facts_used": 0.0}),
+        ((verdict("a"), verdict("b", "dangerous")), {"wrong": 1.0, "dangerous_one": 1.0, "facts_used": 1.0}),
+        ((verdict("a"), verdict("a")), {"unjudged": 1.0}),
+    ],
+)
+def test_of_two_judges_the_worse_verdict_counts(
+    said: Sequence[ReplyVerdict], counted: dict[str, float]
+) -> None:
+    found = verdict_values(said, TEXTS["reply"], is_one=True)
+    assert found == found | counted
+    assert verdict_values(said, "Another text.", is_one=True) == {"unjudged": 1.0}

@@ -10,11 +10,10 @@ import pytest
 from assistant.domain.documents import UploadResult
 from assistant.domain.errors import ConfigurationError, DependencyError
 from assistant.models.redaction import Redacting
-from assistant.service.function import ResourceRequest
-from assistant.service.opened import Ingesting, Receiving, SearchDomain
+from assistant.service.opened import Ingesting, Receiving
 from assistant.tenant.deployed_names import RAW_FILES_REFUSED
-from lambdas import apply_search_schema, ingest_documents, receive_documents, redact_capture
-from tests.fakes.lambda_events import custom_resource, object_created, sqs_event
+from lambdas import ingest_documents, receive_documents, redact_capture
+from tests.stage.lambda_events import object_created, sqs_event
 
 ALL_DONE = {"batchItemFailures": []}
 FIRST_FAILED = {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
@@ -29,20 +28,6 @@ async def test_a_queue_that_is_not_configured_is_refused() -> None:
     body = json.dumps({"schema_version": 1, "document_id": "a"})
     with pytest.raises(ConfigurationError, match="other"):
         await ingest_documents.run(Ingesting(cast(Any, None), {}, "clinic"), sqs_event("other", [body]))
-
-
-async def test_a_folder_of_the_inbox_is_not_fetched() -> None:
-    keys: list[str] = []
-
-    async def receive(key: str, _version: str) -> UploadResult:
-        keys.append(key)
-        return UploadResult()
-
-    bodies = [object_created("inbox", "wiki/"), object_created("inbox", "wiki/refill.md")]
-    receiving = Receiving(cast(Any, receive), cast(Any, None), "clinic")
-
-    assert await receive_documents.run(receiving, sqs_event("inbox", bodies)) == ALL_DONE
-    assert keys == ["wiki/refill.md"]
 
 
 async def test_uploads_and_other_files_are_received_by_what_reads_them() -> None:
@@ -95,11 +80,3 @@ async def test_an_object_that_fails_is_delivered_again_and_stops_no_other() -> N
 
     assert await redact_capture.run(redacting, sqs_event("captured", bodies)) == FIRST_FAILED
     assert redacted == ["second"]
-
-
-async def test_an_unknown_custom_resource_is_refused() -> None:
-    event = custom_resource("Custom::Other", "Create", response_url="https://reply.invalid/")
-    domain = SearchDomain(cast(Any, None), cast(Any, None), cast(Any, None))
-
-    with pytest.raises(ConfigurationError, match="Custom::Other"):
-        await apply_search_schema.run(domain, ResourceRequest.model_validate(event))

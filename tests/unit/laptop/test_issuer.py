@@ -31,7 +31,7 @@ from assistant.laptop.tokens import (
     load_or_create_signing_key,
     public_key_set,
 )
-from tests.fakes.clock import SteppedClock
+from tests.stage.tenant_stores import SteppedClock
 
 ISSUER = "http://127.0.0.1:8701"
 CONSOLE = "http://127.0.0.1:8700"

@@ -36,27 +36,22 @@ def write(folder: Path, content: object) -> Path:
     return folder
 
 
-def test_a_chat_model_s_facts_reach_answering(tmp_path: Path) -> None:
-    served = served_generation_model(write(tmp_path, CHAT_MODEL), "m")
+@pytest.mark.parametrize(
+    ("answering", "trusted"),
+    [
+        ({}, (False, True, None)),
+        ({"writes_answers": True, "system_role": False, "reads_tokens": 900}, (True, False, 900)),
+        ({"writes_answers": True, "prompt": "answer/4", "history_turns": 1}, (True, True, None)),
+    ],
+    ids=["nobody vouches for it", "said", "of a release that named the prompt"],
+)
+def test_a_chat_model_s_facts_and_its_trust_reach_answering(
+    tmp_path: Path, answering: dict[str, object], trusted: tuple[bool, bool, int | None]
+) -> None:
+    served = served_generation_model(write(tmp_path, CHAT_MODEL | {"answering": answering}), "m")
     assert (served.model_id, served.digest) == ("m", "d")
     assert (served.template_tokens_per_message, served.template_tokens_per_prompt) == (4, 7)
-
-
-def test_what_the_model_is_trusted_with_reaches_answering(tmp_path: Path) -> None:
-    answering = {"writes_answers": True, "system_role": False, "reads_tokens": 900}
-    served = served_generation_model(write(tmp_path, CHAT_MODEL | {"answering": answering}), "m")
-    assert (served.writes_answers, served.system_role, served.reads_tokens) == (True, False, 900)
-
-
-def test_an_artifact_of_a_release_that_named_the_prompt_is_read(tmp_path: Path) -> None:
-    answering = {"writes_answers": True, "prompt": "answer/4", "history_turns": 1}
-    served = served_generation_model(write(tmp_path, CHAT_MODEL | {"answering": answering}), "m")
-    assert served.writes_answers
-
-
-def test_a_model_that_nobody_vouches_for_does_not_write(tmp_path: Path) -> None:
-    served = served_generation_model(write(tmp_path, CHAT_MODEL), "m")
-    assert (served.writes_answers, served.system_role, served.reads_tokens) == (False, True, None)
+    assert (served.writes_answers, served.system_role, served.reads_tokens) == trusted
 
 
 def test_a_missing_artifact_is_named(tmp_path: Path) -> None:
@@ -107,16 +102,6 @@ def test_a_model_elsewhere_has_no_digest_and_room_for_its_template() -> None:
     assert served.reads_tokens == 900
     assert min(served.template_tokens_per_message, served.template_tokens_per_prompt) > 0
     assert isinstance(counter, CharacterTokenCounter)
-
-
-def test_a_tokenizer_that_was_named_counts_exactly(tmp_path: Path) -> None:
-    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-
-    _, counter = model_elsewhere(ELSEWHERE.model_copy(update={"tokenizer": tmp_path / "tokenizer.json"}))
-
-    assert counter.count("three short words") == 3
 
 
 def test_characters_are_counted_as_more_tokens_than_a_tokenizer_makes_of_them() -> None:

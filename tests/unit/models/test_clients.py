@@ -7,13 +7,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.clock import Deadline, RetryBudget, SystemClock, retry_overload
+from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError
 from assistant.domain.paths import is_on_this_machine
 from assistant.models.opened import open_model_clients
 from assistant.models.sagemaker import SageMakerEmbedder
 from assistant.process.aws import open_client
 from assistant.process.settings import WorkerSettings
-from tests.fakes.scripted_http import Exchange, scripted_http
+from tests.stage.servers import Exchange, scripted_http
+from tests.stage.tenant_stores import SteppedClock
 
 AWS = "https://runtime.sagemaker.eu-west-3.amazonaws.com"
 NAMED = "http://gateway.internal:8702"
@@ -47,10 +49,6 @@ async def test_own_credentials_sign_what_leaves_this_machine(url: str | None, go
     assert await signed(url) == (goes_to, "AKIAENVIRONMENT")
 
 
-async def test_an_emulator_gets_a_fixed_key_where_there_are_no_credentials() -> None:
-    assert await signed(NAMED) == (NAMED, "local")
-
-
 @pytest.mark.loopback
 @pytest.mark.usefixtures("own_credentials")
 async def test_own_credentials_are_not_shown_to_the_gateway_on_this_machine() -> None:
@@ -75,9 +73,64 @@ def test_only_loopback_is_this_machine(url: str, here: bool) -> None:
     assert is_on_this_machine(url) is here
 
 
-async def test_all_tenants_share_one_client_a_service() -> None:
-    async with open_model_clients(
-        WorkerSettings(aws_endpoint_url=HERE, sagemaker_endpoint_url=HERE)
-    ) as clients:
-        assert await clients.aws("sqs") is await clients.aws("sqs")
-        assert await clients.sagemaker() is await clients.sagemaker()
+class Calls:
+    """Fails a number of times, then answers; notes the waits between."""
+
+    def __init__(self, *, failures: int, error: Exception | None = None) -> None:
+        self.made = 0
+        self.waits: list[float] = []
+        self._failures = failures
+        self._error = error or OverloadedError("full")
+
+    async def __call__(self) -> str:
+        self.made += 1
+        if self.made <= self._failures:
+            raise self._error
+        return "answer"
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+
+async def retried(calls: Calls, *, budget: RetryBudget | None = None, deadline_s: float = 60.0) -> str:
+    deadline = Deadline.after(deadline_s, clock=SteppedClock())
+    return await retry_overload(calls, budget=budget or RetryBudget(), deadline=deadline, sleep=calls.sleep)
+
+
+async def test_an_overload_is_tried_again_after_growing_waits() -> None:
+    calls = Calls(failures=3)
+
+    assert await retried(calls) == "answer"
+    assert calls.made == 4
+    assert calls.waits == sorted(calls.waits)
+
+
+async def test_another_error_is_not_tried_again() -> None:
+    calls = Calls(failures=1, error=EmbeddingUnavailableError("gone"))
+
+    with pytest.raises(EmbeddingUnavailableError):
+        await retried(calls)
+
+    assert calls.made == 1
+
+
+async def test_no_retry_begins_that_the_deadline_would_end() -> None:
+    calls = Calls(failures=1)
+
+    with pytest.raises(OverloadedError):
+        await retried(calls, deadline_s=0.05)
+
+    assert calls.made == 1
+
+
+async def test_under_lasting_overload_a_tenth_of_the_calls_is_retried() -> None:
+    budget = RetryBudget()
+    made = 0
+    for _ in range(200):
+        calls = Calls(failures=99)
+        with pytest.raises(OverloadedError):
+            await retried(calls, budget=budget)
+        made += calls.made
+
+    reserve = 3
+    assert made - 200 <= 200 * 0.1 + reserve

@@ -96,42 +96,21 @@ def test_ids_times_counts_and_sizes_are_kept(encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "event",
+    ("part", "change"),
     [
-        {"eventId": QUESTION},
-        {"inferenceId": "Jane Doe"},
-        {"inferenceTime": "on 2026-11-20 Mrs Doe called"},
-        {"inferenceId": {"name": "Doe"}},
+        ("event", {"eventId": QUESTION}),
+        ("event", {"inferenceId": "Jane Doe"}),
+        ("event", {"inferenceTime": "on 2026-11-20 Mrs Doe called"}),
+        ("request", {"max_tokens": "Doe"}),
+        ("request", {"messages": [{"role": "Doe", "name": "Doe"}]}),
+        ("response", {"choices": [{"finish_reason": "Doe", "message": {"content": "Doe"}}]}),
+        ("response", {"usage": {"prompt_tokens": "Doe", "Doe": 3}}),
     ],
 )
-def test_a_text_in_place_of_an_id_does_not_pass(event: dict[str, Any]) -> None:
-    assert "Doe" not in b"".join(kept(line(**event))).decode()
-
-
-@pytest.mark.parametrize(
-    ("place", "text"),
-    [
-        ("model", "Mrs Doe"),
-        ("max_tokens", "Doe"),
-        ("messages", "Doe"),
-        ("messages", [{"role": "Doe", "name": "Doe"}]),
-        ("inputs", ["Doe"]),
-    ],
-)
-def test_a_text_in_place_of_a_parameter_does_not_pass(place: str, text: Any) -> None:
-    assert "Doe" not in b"".join(kept(line(REQUEST | {place: text}))).decode()
-
-
-@pytest.mark.parametrize(
-    ("place", "text"),
-    [
-        ("id", "Mrs Doe"),
-        ("choices", [{"finish_reason": "Doe", "message": {"content": "Doe"}}]),
-        ("usage", {"prompt_tokens": "Doe", "Doe": 3}),
-    ],
-)
-def test_a_text_in_place_of_what_an_answer_says_of_itself_does_not_pass(place: str, text: Any) -> None:
-    assert "Doe" not in b"".join(kept(line(response=ANSWER | {place: text}))).decode()
+def test_a_text_in_place_of_an_id_or_a_number_does_not_pass(part: str, change: dict[str, Any]) -> None:
+    parts = {"request": REQUEST, "response": ANSWER}
+    given = change if part == "event" else {part: parts[part] | change}
+    assert "Doe" not in b"".join(kept(line(**given))).decode()
 
 
 def test_a_streamed_answer_is_measured_over_its_parts() -> None:
@@ -146,12 +125,6 @@ def test_a_streamed_answer_is_measured_over_its_parts() -> None:
 
     assert (response["id"], response["characters"], response["finish_reason"]) == ("chatcmpl-12", 8, "stop")
     assert response["usage"]["total_tokens"] == 11
-
-
-def test_embedding_calls_are_counted() -> None:
-    request = clean(line({"inputs": ["one", "three"]}, [[0.1]]))["request"]
-
-    assert request["inputs"] == [{"characters": 3}, {"characters": 5}]
 
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'"Mrs Doe"', b"\xff\xfe Doe", b'{"captureDatum": "Doe"}'])
@@ -169,10 +142,6 @@ def test_a_body_that_is_not_base64_is_empty_and_the_next_lines_are_kept(data: st
 
     assert first["request"]["size_bytes"] == 0
     assert second["inference_id"] == "answer-17"
-
-
-def test_blank_lines_are_skipped() -> None:
-    assert len(list(kept(line() + b"\n\n" + line() + b"\n"))) == 2
 
 
 KEYS = ("model", "messages", "inputs", "choices", "usage", "role", "content", "delta", "id", "prompt_tokens")
@@ -246,8 +215,6 @@ def test_a_line_of_another_schema_is_unreadable_and_names_it(version: object) ->
         "event_version": named,
     }
 
-
-# Where the tenant file allows texts
 
 PROMPT = (
     "<document 1>\nTitle: Refills\n[1.1] Ask Marisol Quintero, ext. 4471.\n</document>\n\n"

@@ -6,10 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from joserfc.jwk import ECKey, RSAKey
 
 from assistant.answer.events import Done, Problem
 from assistant.domain.answers import FinishReason, Usage
+from assistant.domain.errors import ConfigurationError
 from assistant.probe.probe import Outcome, ProbeResult, outcome_of, write_metrics
+from assistant.probe.published_key import published_key
 from assistant.tenant.deployed_names import (
     NAMESPACE,
     PROBE_DEGRADED,
@@ -62,11 +65,6 @@ def test_the_last_event_says_how_far_the_path_works(
     assert outcome_of(last) == (outcome, reason)
 
 
-def line_of(outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    write_metrics(ProbeResult(outcome=outcome, reason="some_code", duration_ms=12.5), tenant="clinic")
-    return json.loads(capsys.readouterr().out)
-
-
 @pytest.mark.parametrize(
     ("outcome", "raised"),
     [
@@ -76,17 +74,36 @@ def line_of(outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> dict[str, A
         (Outcome.PAUSED, PROBE_PAUSED),
     ],
 )
-def test_only_the_metric_of_the_outcome_is_1(
+def test_only_the_metric_of_the_outcome_is_1_and_its_dimension_the_tenant(
     outcome: Outcome, raised: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = line_of(outcome, capsys)
+    write_metrics(ProbeResult(outcome=outcome, reason="some_code", duration_ms=12.5), tenant="clinic")
+    line = json.loads(capsys.readouterr().out)
     for name in (PROBE_FAILED, PROBE_DEGRADED, PROBE_PAUSED):
         assert line[name] == [1.0 if name == raised else 0.0]
-
-
-def test_the_metrics_have_one_dimension_the_tenant(capsys: pytest.CaptureFixture[str]) -> None:
-    line = line_of(Outcome.WORKING, capsys)
     (declared,) = line["_aws"]["CloudWatchMetrics"]
     assert (declared["Namespace"], declared["Dimensions"]) == (NAMESPACE, [[PROBE_DIMENSION]])
     assert line[PROBE_DIMENSION] == "clinic"
     assert PROBE_DURATION in {metric["Name"] for metric in declared["Metrics"]}
+
+
+KEY = ECKey.generate_key("P-256")
+
+
+def test_no_private_half_gets_out() -> None:
+    assert "d" not in published_key(KEY.as_der(private=False))
+
+
+@pytest.mark.parametrize(
+    "der",
+    [
+        b"garbage",
+        KEY.as_der(private=True),
+        ECKey.generate_key("P-384").as_der(private=False),
+        RSAKey.generate_key(2048).as_der(private=False),
+    ],
+    ids=["garbage", "a private key", "another curve", "an RSA key"],
+)
+def test_any_other_key_is_refused(der: bytes) -> None:
+    with pytest.raises(ConfigurationError):
+        published_key(der)

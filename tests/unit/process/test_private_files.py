@@ -12,14 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from assistant.laptop.layout import SharedSite
-from assistant.process.private_files import keep_private, make_private_folder, write_private
+from assistant.process.private_files import keep_private, make_private_folder
 from assistant.stores.blobs import FolderBlobs
 from assistant.stores.documents import StoredDocuments
 from assistant.stores.sqlite_file import open_connection
 from tests.contracts import samples
-from tests.fakes.file_modes import wider
-from tests.fakes.sites import address
+from tests.stage.tenant_files import wider
 
 READ_AND_CLOSE = """
 import sqlite3, sys
@@ -35,17 +33,6 @@ def an_open_umask() -> Iterator[None]:
     before = os.umask(0)
     yield
     os.umask(before)
-
-
-def test_every_missing_parent_is_made_private(tmp_path: Path) -> None:
-    make_private_folder(tmp_path / "state" / "tenants" / "shop")
-    assert wider(tmp_path / "state") == []
-
-
-def test_a_file_is_written_private(tmp_path: Path) -> None:
-    make_private_folder(tmp_path / "state")
-    write_private(tmp_path / "state" / "file", b"text")
-    assert wider(tmp_path / "state") == []
 
 
 @pytest.mark.parametrize("exists", [False, True])
@@ -71,17 +58,6 @@ async def test_stored_documents_are_private(tmp_path: Path) -> None:
     await StoredDocuments(FolderBlobs(tmp_path / "state" / "documents")).put(samples.document())
     assert len(list((tmp_path / "state").rglob("*.json"))) == 1
     assert wider(tmp_path / "state") == []
-
-
-def test_the_address_and_the_locks_of_the_site_are_private(tmp_path: Path) -> None:
-    shared = SharedSite(tmp_path / "state")
-    assert shared.take()
-    shared.publish(address())
-    with shared.using(address()) as is_serving:
-        assert is_serving
-    assert {path.name for path in (tmp_path / "state").iterdir()} == {"site.json", "site.lock", "site.users"}
-    assert wider(tmp_path / "state") == []
-    shared.release()
 
 
 def test_what_an_older_release_left_is_corrected_and_nothing_else_is(tmp_path: Path) -> None:

@@ -1,31 +1,30 @@
-"""Events as bytes, and one reader's place in them."""
+"""Events as bytes, one reader's place in them, and the status of each error."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
 
-from assistant.answer.events import AnswerEvent, Done, Started, Token
+from assistant.answer.events import AnswerEvent, Done, Token
+from assistant.domain import errors
 from assistant.domain.answers import FinishReason, Usage
+from assistant.domain.errors import (
+    AssistantError,
+    ConfigurationError,
+    DeploymentError,
+    LocalRuntimeError,
+    ParsingStoppedError,
+)
+from assistant.service.answers import wants_stream
+from assistant.service.errors import problem_of
 from assistant.service.streams import Cursor, Numbered, encode_events
-
-STARTED = Started(answer_id="a1", conversation_id="c1", model="m", index_version="i", trace_id=None)
-DONE = Done(finish_reason=FinishReason.STOP, citations=(1,), usage=Usage(), timings_ms={"embed": 1.5})
 
 
 def fields(encoded: bytes) -> dict[str, str]:
     assert encoded.endswith(b"\n\n")
     lines = encoded.decode().strip("\n").split("\n")
     return dict(line.split(": ", 1) for line in lines)
-
-
-@pytest.mark.parametrize("event", [STARTED, DONE], ids=["started", "done"])
-def test_data_is_the_event_as_json(event: Started | Done) -> None:
-    read = fields(encode_events([(1, event)], answer_id="a1"))
-    assert read["event"] == event.event
-    assert json.loads(read["data"]) == event.model_dump(mode="json")
 
 
 @pytest.mark.parametrize(
@@ -71,25 +70,10 @@ async def test_all_that_waits_is_taken_once_and_in_order() -> None:
     assert await written.taken() == [(3, ENDED)]
 
 
-async def test_who_comes_back_gets_what_comes_after() -> None:
-    written = Written(after=2)
-    written.add(Token("a"), Token("b"), Token("c"))
-    assert await written.taken() == [(3, Token("c"))]
-
-
 async def test_when_nothing_comes_the_beat_does_again_and_again() -> None:
     written = Written()
     for _ in range(3):
         assert await written.taken(beat_s=0.01) == []
-
-
-async def test_a_beat_counts_from_the_last_that_came() -> None:
-    loop, written = asyncio.get_running_loop(), Written()
-    loop.call_later(0.03, written.add, Token("a"))
-    assert await written.taken(beat_s=0.05) == [(1, Token("a"))]
-    began_s = loop.time()
-    assert await written.taken(beat_s=0.05) == []
-    assert loop.time() - began_s >= 0.045
 
 
 async def test_after_the_end_the_rest_is_given_and_then_nothing() -> None:
@@ -98,3 +82,47 @@ async def test_after_the_end_the_rest_is_given_and_then_nothing() -> None:
     written.cursor.close()
     assert await written.taken() == [(1, ENDED)]
     assert await written.taken() is None
+
+
+@pytest.mark.parametrize(
+    ("accept", "streams"),
+    [
+        ("text/event-stream", True),
+        ("text/event-stream, application/json", True),
+        ("text/event-stream;q=0.5, application/json;q=0.4", True),
+        ("text/event-stream;q=0.4, application/json;q=0.5", False),
+        ("text/event-stream;q=0", False),
+        ("text/event-stream;q=x", False),
+        ("application/json", False),
+        (None, False),
+    ],
+)
+def test_accept_decides_between_stream_and_whole(accept: str | None, streams: bool) -> None:
+    assert wants_stream(accept) is streams
+
+
+NEVER_AT_THE_EDGE = (
+    AssistantError,
+    ConfigurationError,
+    DeploymentError,
+    LocalRuntimeError,
+    ParsingStoppedError,  # an answer of the parsing process, never raised: it becomes a document's failure
+)
+ALL = [
+    value
+    for value in vars(errors).values()
+    if isinstance(value, type) and issubclass(value, AssistantError) and value not in NEVER_AT_THE_EDGE
+]
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_every_error_has_a_status_and_keeps_its_code(kind: type[AssistantError]) -> None:
+    problem = problem_of(kind("What happened."))
+    assert problem.status != 500
+    assert (problem.code, problem.detail, problem.retryable) == (kind.code, "What happened.", kind.retryable)
+
+
+def test_an_error_without_a_status_tells_nothing() -> None:
+    problem = problem_of(ConfigurationError("/etc/secret"))
+    assert (problem.status, problem.code) == (500, "internal")
+    assert "secret" not in problem.detail

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from assistant.answer.events import Done, Problem
-from assistant.domain.answers import FinishReason, Mode, SourceAsked, Usage
+from assistant.domain.answers import FinishReason, Mode, Usage
 from assistant.domain.errors import AssistantError
 from assistant.service.health import (
     AnswerObserver,
@@ -21,7 +21,7 @@ from assistant.service.health import (
     caller_is_identified,
 )
 from assistant.tenant import deployed_names
-from tests.fakes.clock import SteppedClock
+from tests.stage.tenant_stores import SteppedClock
 
 LONGEST_METRIC_VALUES = 100
 """Of one metric in one line: the specification's limit."""
@@ -110,7 +110,6 @@ def test_only_failures_of_identified_callers_count_against_a_deployment(
     )
 
 
-# --- live systems and sources -----------------------------------------------------------------------------
 READ, SYSTEM = deployed_names.LIVE_READS, deployed_names.SYSTEM_DIMENSION
 
 
@@ -146,20 +145,6 @@ def test_each_system_that_was_called_has_a_line_of_its_own() -> None:
     assert task.lines() == []
 
 
-def test_a_line_says_that_a_circuit_is_open_while_its_system_is_asked_for() -> None:
-    task, is_open = Task(), True
-    reads = TenantReads(task.live, "clinic")
-    reads.watch_circuit("orders", lambda: is_open)
-    assert task.lines() == []
-    reads.read_ended("orders", "system_unavailable", seconds=0.0)
-    line = task.line()
-    assert line[deployed_names.LIVE_CIRCUIT_OPEN] == 1
-    assert deployed_names.LIVE_READ_TIME not in line
-    is_open = False
-    reads.read_ended("orders", "ready", seconds=0.0)
-    assert deployed_names.LIVE_CIRCUIT_OPEN not in task.line()
-
-
 @pytest.mark.parametrize("calls", [100, 101, 1_999, 5_000])
 def test_the_times_of_many_calls_fit_a_line_and_keep_their_distribution(calls: int) -> None:
     task = Task()
@@ -172,38 +157,6 @@ def test_the_times_of_many_calls_fit_a_line_and_keep_their_distribution(calls: i
     assert 50 <= len(times) <= LONGEST_METRIC_VALUES
     assert times[-1] == min(calls, 1_000) - 1
     assert times[len(times) // 2] == pytest.approx(min(calls, 1_000) / 2, abs=20)
-
-
-def asked(**changes: Any) -> SourceAsked:
-    fields = {"name": "reviews", "kind": "reviews", "weight": 0.5, "state": "answered"}
-    return SourceAsked.model_validate(fields | changes)
-
-
-def test_a_source_that_was_left_out_is_counted_once() -> None:
-    task = Task()
-    parts = [asked(), asked(state="late"), asked(state="failed")]
-    task.live.count_sources("shop", parts)
-    task.metrics.sample()
-    assert task.line()[deployed_names.SOURCES_LEFT_OUT] == 2
-    task.metrics.sample()
-    assert deployed_names.SOURCES_LEFT_OUT not in task.line()
-
-
-def test_the_end_of_an_answer_counts_its_sources() -> None:
-    metrics = ServiceMetrics()
-    done = Done(
-        finish_reason=FinishReason.STOP,
-        citations=(),
-        usage=Usage(),
-        timings_ms={},
-        asked=(asked(), asked(name="catalogue", state="failed")),
-    )
-    AnswerObserver(metrics, tenant="shop", started_s=0.0, clock=SteppedClock()).see(done)
-    text = generate_latest(metrics.registry).decode()
-    for source, state in (("reviews", "answered"), ("catalogue", "failed")):
-        labels = f'{{source="{source}",state="{state}",tenant="shop"}}'
-        assert f"assistant_sources_asked_total{labels} 1.0" in text
-    assert metrics.live.take_left_out() == 1
 
 
 def test_what_answers_use_is_in_one_line_by_the_service_and_counted_by_tenant() -> None:

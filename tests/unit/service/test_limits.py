@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from assistant.domain.answers import Verdict
+from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
+    DeadlineExceededError,
     InvalidRequestError,
     OverloadedError,
     TooLargeError,
@@ -27,8 +29,8 @@ from assistant.service.streams import (
     watched,
 )
 from assistant.tenant.tenant import LimitsSection
-from tests.fakes.answering import agent
-from tests.fakes.clock import SteppedClock
+from tests.stage.answering import agent
+from tests.stage.tenant_stores import SteppedClock
 
 MIB = 1024 * 1024
 
@@ -43,13 +45,6 @@ def test_an_agent_over_their_share_is_told_when_to_return() -> None:
     admission.enter("bob")
 
 
-def test_a_full_process_refuses_everybody() -> None:
-    admission = Admission(LimitsSection(streams=1, streams_per_agent=2))
-    admission.enter("ann")
-    with pytest.raises(OverloadedError):
-        admission.enter("bob")
-
-
 def test_a_place_is_given_back() -> None:
     admission = Admission(LimitsSection(streams=2, streams_per_agent=2))
     leave = admission.enter("ann")
@@ -58,6 +53,16 @@ def test_a_place_is_given_back() -> None:
     admission.enter("ann")
     with pytest.raises(OverloadedError):
         admission.enter("ann")
+
+
+async def test_a_turn_that_does_not_come_ends_at_the_deadline() -> None:
+    admission = Admission(LimitsSection(), preparing=1)
+    async with admission.turn(Deadline.after(60.0, clock=SteppedClock())):
+        with pytest.raises(DeadlineExceededError):
+            async with admission.turn(Deadline.after(0.0, clock=SteppedClock())):
+                pass
+    async with admission.turn(Deadline.after(60.0, clock=SteppedClock())):
+        pass
 
 
 class Sender:
@@ -161,25 +166,6 @@ async def test_a_reader_who_takes_nothing_is_found_out() -> None:
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
-
-
-async def test_waiting_for_the_next_event_is_no_stall() -> None:
-    async with watched(taken, limit_s=0.01) as send:
-        await send(PART)
-        await asyncio.sleep(0.05)
-        await send(PART)
-
-
-async def test_a_cancellation_from_elsewhere_goes_on() -> None:
-    async def deliver() -> None:
-        async with watched(stuck, limit_s=30) as send:
-            await send(PART)
-
-    task = asyncio.create_task(deliver())
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 ANN, BOB = agent("ann"), agent("bob")

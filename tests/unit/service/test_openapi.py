@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,7 +9,6 @@ from openapi_spec_validator import validate
 
 from assistant.answer.events import AnswerEvent
 from assistant.service.app import EVENTS, build_routes, openapi_document, rendered
-from assistant.service.streams import HEARTBEAT, StreamLimits
 
 COMMITTED = Path(__file__).parents[3] / "docs" / "openapi.json"
 
@@ -40,33 +38,6 @@ def test_every_event_has_its_schema(document: dict[str, Any], event: Any, path: 
     assert set(schema["properties"]) == {field for field in event.__annotations__ if field != "event"} | set(
         getattr(event, "model_fields", {})
     )
-
-
-def test_ids_order_and_heartbeat_are_said(document: dict[str, Any]) -> None:
-    stream = document["paths"]["/v1/answers"]["post"]["responses"]["200"]["content"]["text/event-stream"]
-    assert stream["x-event-order"] == [
-        "started",
-        "preview",
-        "sources",
-        ["token", "sentence", "element"],
-        ["done", "error"],
-        "checked",
-    ]
-    assert re.fullmatch(stream["x-event-id"], "a1:12")
-    assert f": {stream['x-heartbeat']['comment']}\n\n".encode() == HEARTBEAT
-    assert stream["x-heartbeat"]["after_s"] == StreamLimits().heartbeat_s
-
-
-def test_whoever_is_to_try_again_is_told_when(document: dict[str, Any]) -> None:
-    waiting = [
-        (path, status, response)
-        for path, operations in document["paths"].items()
-        for operation in operations.values()
-        for status, response in operation["responses"].items()
-        if status in {"429", "503"}
-    ]
-    assert waiting
-    assert all("Retry-After" in response["headers"] for _, _, response in waiting)
 
 
 def test_it_is_openapi(document: dict[str, Any]) -> None:

@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from assistant.domain.answers import Act, AgentAct, AnswerRecord, FinishReason, Sent, Verdict, VerdictLabel
-from assistant.domain.documents import Loading
+from assistant.domain.answers import Act, AgentAct, AnswerRecord, Sent, Verdict, VerdictLabel
 from assistant.domain.errors import InvalidRequestError, NotFoundError, RecordsUnavailableError
 from assistant.domain.identity import Identity, Role
 from assistant.service.stored import AppendToAnswer, ReadAnswers
 from tests.contracts import samples
-from tests.fakes.answering import FakeTenant, agent
+from tests.stage.answering import FakeTenant, agent
 from tests.unit.answer.asking_and_reading import ask
 
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
@@ -41,43 +40,25 @@ async def test_what_cannot_be_recorded_is_not_read() -> None:
 Action = Callable[[FakeTenant, str, Identity], Awaitable[object]]
 
 
-async def read_one(tenant: FakeTenant, answer_id: str, identity: Identity) -> object:
-    return await ReadAnswers(tenant.services).one(answer_id, identity=identity)
-
-
-async def read_conversation(tenant: FakeTenant, conversation_id: str, identity: Identity) -> object:
-    return await ReadAnswers(tenant.services).conversation(conversation_id, identity=identity)
-
-
-async def mark(tenant: FakeTenant, answer_id: str, identity: Identity) -> object:
-    return await AppendToAnswer(tenant.services).verdict(answer_id, GOOD, identity=identity)
-
-
-async def send(tenant: FakeTenant, answer_id: str, identity: Identity) -> object:
-    return await AppendToAnswer(tenant.services).sent(answer_id, SENT, identity=identity)
-
-
-async def act(tenant: FakeTenant, answer_id: str, identity: Identity) -> object:
-    return await AppendToAnswer(tenant.services).act(answer_id, TAKEN, identity=identity)
+ACTIONS: dict[str, Action] = {
+    "read": lambda tenant, name, who: ReadAnswers(tenant.services).one(name, identity=who),
+    "list": lambda tenant, name, who: ReadAnswers(tenant.services).conversation(name, identity=who),
+    "mark": lambda tenant, name, who: AppendToAnswer(tenant.services).verdict(name, GOOD, identity=who),
+    "send": lambda tenant, name, who: AppendToAnswer(tenant.services).sent(name, SENT, identity=who),
+    "act": lambda tenant, name, who: AppendToAnswer(tenant.services).act(name, TAKEN, identity=who),
+}
 
 
 @pytest.mark.parametrize(
-    ("action", "other"),
+    ("name", "other"),
     [
-        (read_one, BEN),
-        (read_one, agent("kim", Role.KNOWLEDGE_OWNER)),
-        (read_conversation, BEN),
-        (mark, BEN),
-        (mark, AUDITOR),
-        (send, BEN),
-        (send, AUDITOR),
-        (act, BEN),
-        (act, AUDITOR),
+        *((name, BEN) for name in ACTIONS),
+        ("read", agent("kim", Role.KNOWLEDGE_OWNER)),
+        *((name, AUDITOR) for name in ("mark", "send", "act")),
     ],
 )
-async def test_what_its_owner_may_do_is_for_others_as_if_it_never_was(
-    action: Action, other: Identity
-) -> None:
+async def test_what_its_owner_may_do_is_for_others_as_if_it_never_was(name: str, other: Identity) -> None:
+    action = ACTIONS[name]
     tenant = FakeTenant()
     await tenant.records.put_answer(samples.answer("both", conversation_id="both"))
     await action(tenant, "both", agent("ana"))
@@ -128,11 +109,3 @@ async def test_a_follow_up_s_record_names_the_answer_before_it() -> None:
     first = await asked_by_ana(tenant)
     second = (await ask(tenant, conversation_id=first.conversation_id)).record
     assert (first.follows, second.follows) == (None, first.answer_id)
-
-
-async def test_a_refusal_while_a_source_loads_is_no_gap() -> None:
-    ending = {"finish_reason": FinishReason.NO_EVIDENCE}
-    refused = (await asked_by_ana(FakeTenant())).model_copy(update=ending)
-    loading = Loading(reason="first_load", source="handbook", live=29, expected=244)
-    while_loading = refused.model_copy(update={"loading": (loading,)})
-    assert (refused.is_unanswered, while_loading.is_unanswered) == (True, False)

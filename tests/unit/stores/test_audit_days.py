@@ -4,35 +4,97 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from assistant.domain.answers import Act, AgentAct, Sent, Verdict, VerdictLabel
-from assistant.domain.audit import AccessEntry, AuditLink, DayDigest, by_writer
-from assistant.domain.errors import DocumentInvalidError
-from assistant.stores.audit import MOST_DAYS, AuditReport, CloseDays, DayDigests, VerifyAudit, key_of
+from assistant.domain.audit import (
+    AccessEntry,
+    AuditLink,
+    AuditRecord,
+    DayDigest,
+    by_writer,
+    digest_of,
+    hash_of,
+)
+from assistant.domain.errors import ConflictError, DocumentInvalidError, RecordsUnavailableError
+from assistant.process.settings import RunningIn
+from assistant.stores.audit import (
+    MOST_DAYS,
+    AuditChain,
+    AuditReport,
+    CloseDays,
+    DayDigests,
+    VerifyAudit,
+    key_of,
+)
 from assistant.stores.records import RECORDS_TABLE, StoredRecords
 from assistant.stores.table import Range, Table, keyed, sortable
 from tests.contracts import samples
-from tests.fakes.clock import SteppedClock
-from tests.fakes.stepped_folder import SteppedFolder, date_file
-from tests.fakes.tenant_stores import TenantStores
-from tests.unit.stores.audit_damage import (
-    Change,
-    add_copy,
-    change_records,
-    remove_links,
-    unguarded,
-    with_agent,
-)
+from tests.stage.tenant_stores import SteppedClock, SteppedFolder, TenantStores, date_file
 
+# --- damage -----------------------------------------------------------------------------------------------
+Change = Callable[[str, AuditLink], tuple[str, AuditLink] | None]
+"""Takes content and link of a record, and returns what is there instead; None removes the record."""
+
+
+def change_records(records: Path, day: date, change: Change) -> None:
+    """Apply a change to each chained record of a day."""
+    with unguarded(records) as file:
+        statement = "SELECT rowid, item FROM items WHERE pk IN (?, ?)"
+        for rowid, stored in file.execute(statement, (f"access#{day}", f"access#{day}#writers")).fetchall():
+            item = json.loads(stored)
+            if "link" not in item:
+                continue
+            changed = change(item["body"], AuditLink.model_validate_json(item["link"]))
+            if changed is None:
+                file.execute("DELETE FROM items WHERE rowid = ?", (rowid,))
+                continue
+            content, link = changed
+            written = json.dumps({**item, "body": content, "link": link.model_dump_json()})
+            file.execute("UPDATE items SET item = ? WHERE rowid = ?", (written, rowid))
+
+
+def add_copy(records: Path, content: str, link: AuditLink) -> None:
+    """Write a record once more, with this link."""
+    with unguarded(records) as file:
+        item = json.dumps({"body": content, "link": link.model_dump_json()})
+        row = (f"access#{link.day}", f"{link.day}T12:00:00.000000+00:00#copy", item)
+        file.execute("INSERT INTO items (pk, sk, item) VALUES (?, ?, ?)", row)
+
+
+def remove_links(records: Path, day: date) -> None:
+    """Leave the records of a day without their chains."""
+    with unguarded(records) as file:
+        file.execute("DELETE FROM items WHERE pk = ?", (f"access#{day}#writers",))
+        file.execute("UPDATE items SET item = json_remove(item, '$.link') WHERE pk = ?", (f"access#{day}",))
+
+
+@contextmanager
+def unguarded(records: Path) -> Generator[sqlite3.Connection]:
+    """Let the table change and delete items from now on."""
+    with closing(sqlite3.connect(records)) as file, file:
+        for trigger in ("items_stay", "items_no_delete"):
+            file.execute(f"DROP TRIGGER IF EXISTS {trigger}")
+        yield file
+
+
+def with_agent(content: str, agent: str) -> str:
+    return json.dumps({**json.loads(content), "agent": agent})
+
+
+# --- tests ------------------------------------------------------------------------------------------------
 DAY = samples.NOON.date()
 NEXT = DAY + timedelta(days=1)
 A_DAY = 24 * 60
@@ -172,7 +234,7 @@ KILLED_READER = """
 import asyncio, os, sys
 from pathlib import Path
 from tests.contracts.samples import read
-from tests.fakes.tenant_stores import TenantStores
+from tests.stage.tenant_stores import TenantStores
 
 async def main():
     records = TenantStores(Path(sys.argv[1])).records
@@ -297,30 +359,25 @@ async def test_a_run_closes_a_month_at_most_and_the_next_goes_on(scene: Scene) -
 # --- attacks ----------------------------------------------------------------------------------------------
 
 
-async def test_a_removed_last_record_is_found(closed: Scene) -> None:
-    await closed.change(at(2, gone), day=NEXT)
-    assert await closed.faults() == [(NEXT, "truncated")]
-
-
-async def test_a_removed_record_in_the_middle_is_found(closed: Scene) -> None:
-    await closed.change(at(2, gone))
-    assert await closed.faults() == [(DAY, "gap")]
-
-
-async def test_a_removed_start_record_is_found(closed: Scene) -> None:
-    await closed.change(at(0, gone))
-    assert (DAY, "gap") in await closed.faults()
-
-
-@pytest.mark.parametrize("sequence", [1, 2, 3])
-async def test_an_altered_record_is_found(closed: Scene, sequence: int) -> None:
-    await closed.change(at(sequence, altered))
-    assert (DAY, "altered") in await closed.faults()
-
-
-async def test_a_removed_writer_is_found(closed: Scene) -> None:
-    await closed.change(gone)
-    assert (DAY, "missing writer") in await closed.faults()
+@pytest.mark.parametrize(
+    ("change", "day", "fault", "is_alone"),
+    [
+        (at(2, gone), NEXT, "truncated", True),
+        (at(2, gone), DAY, "gap", True),
+        (at(0, gone), DAY, "gap", False),
+        (at(1, altered), DAY, "altered", False),
+        (at(2, altered), DAY, "altered", False),
+        (at(3, altered), DAY, "altered", False),
+        (gone, DAY, "missing writer", False),
+    ],
+)
+async def test_a_removed_or_altered_record_is_found(
+    closed: Scene, change: Change, day: date, fault: str, is_alone: bool
+) -> None:
+    await closed.change(change, day=day)
+    faults = await closed.faults()
+    assert (day, fault) in faults
+    assert not is_alone or len(faults) == 1
 
 
 async def test_a_writer_that_its_next_day_names_is_missed_without_a_digest(scene: Scene) -> None:
@@ -474,3 +531,162 @@ async def test_a_record_without_a_chain_after_chains_began_is_found(closed: Scen
 def unlink_all(scene: Scene) -> None:
     """Leave the records of the day as an older release wrote them."""
     remove_links(scene.file, DAY)
+
+
+# --- one writer, over a store that fails, stalls or refuses -----------------------------------------------
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+class Store:
+    """Keeps records by their place. ``fail_after`` writes that many and then says that it is down."""
+
+    def __init__(self) -> None:
+        self.records: list[AuditRecord] = []
+        self.calls = 0
+        self.down = False
+        self.loses_responses = False
+        self.released = asyncio.Event()
+        self.released.set()
+
+    async def put(self, content: str, link: AuditLink) -> bool:
+        self.calls += 1
+        await self.released.wait()
+        if self.down and not self.loses_responses:
+            raise RecordsUnavailableError("Down.")
+        if AuditRecord(content, link) not in self.records:
+            self.records.append(AuditRecord(content, link))
+        if self.down:
+            raise RecordsUnavailableError("No response.")
+        return True
+
+    @property
+    def sequences(self) -> list[int]:
+        (chain,) = by_writer(self.records).values()
+        assert [len(same) for same in chain.values()] == [1] * len(chain)
+        kept = [same for (same,) in chain.values()]
+        assert [each.previous for each in kept[1:]] == [each.hash for each in kept[:-1]]
+        return list(chain)
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+async def add(store: Store, chain: AuditChain, content: str = "{}") -> None:
+    await chain.append(content, at=NOON, put=store.put)
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_a_failed_write_is_repeated_with_its_place(store: Store, is_stored: bool) -> None:
+    chain = AuditChain(store.put)
+    await add(store, chain, '{"n": 1}')
+    store.down, store.loses_responses = True, is_stored
+    with pytest.raises(RecordsUnavailableError):
+        await add(store, chain, '{"n": 2}')
+    store.down = False
+    await add(store, chain, '{"n": 3}')
+    assert store.sequences == [0, 1, 2, 3]
+    assert [record.content for record in store.records[1:]] == ['{"n": 1}', '{"n": 2}', '{"n": 3}']
+
+
+async def test_a_failed_start_is_repeated(store: Store) -> None:
+    chain, store.down = AuditChain(store.put), True
+    with pytest.raises(RecordsUnavailableError):
+        await add(store, chain)
+    store.down = False
+    await add(store, chain)
+    assert store.sequences == [0, 1]
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+async def test_a_record_that_is_refused_or_there_already_leaves_no_gap(
+    store: Store, is_refused: bool
+) -> None:
+    async def present(_content: str, _link: AuditLink) -> bool:
+        if is_refused:
+            raise ConflictError("There already.")
+        return False
+
+    chain = AuditChain(store.put)
+    with pytest.raises(ConflictError) if is_refused else nullcontext():
+        await chain.append("{}", at=NOON, put=present)
+    await add(store, chain)
+    assert store.sequences == [0, 1]
+
+
+async def test_who_waits_while_the_store_fails_is_told_at_once(store: Store) -> None:
+    chain = AuditChain(store.put)
+    await add(store, chain)
+    store.down, store.calls = True, 0
+    store.released.clear()
+    waiting = [asyncio.create_task(add(store, chain)) for _ in range(20)]
+    await asyncio.sleep(0)
+    store.released.set()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [RecordsUnavailableError] * 20
+    assert store.calls == 1
+
+
+async def test_after_a_failure_the_next_call_tries_again(store: Store) -> None:
+    chain, store.down = AuditChain(store.put), True
+    for _ in range(2):
+        with pytest.raises(RecordsUnavailableError):
+            await add(store, chain)
+    store.down = False
+    await add(store, chain)
+    await add(store, chain)
+    assert store.sequences == [0, 1, 2]
+
+
+def test_a_hash_is_of_what_is_meant_and_not_of_its_spelling() -> None:
+    link = AuditLink(writer="w", day=date(2026, 11, 20), sequence=1, previous="")
+    one = AuditRecord('{"agent": "ana", "at": 1}', link)
+    assert hash_of(one) == hash_of(AuditRecord('{"at":1,"agent":"ana"}', link))
+    assert hash_of(one) != hash_of(AuditRecord('{"agent": "ben", "at": 1}', link))
+    for change in ({"writer": "v"}, {"day": date(2026, 11, 21)}, {"sequence": 2}, {"previous": "a"}):
+        assert hash_of(one) != hash_of(AuditRecord(one.content, link.model_copy(update=change)))
+
+
+def test_a_digest_is_the_same_in_whatever_order_records_are_read() -> None:
+    links = [
+        AuditLink(writer=writer, day=date(2026, 11, 20), sequence=sequence, previous="")
+        for writer in ("b", "a")
+        for sequence in (1, 0)
+    ]
+    records = [AuditRecord("{}", link) for link in links]
+    day = date(2026, 11, 20)
+    assert digest_of(day, records, previous="") == digest_of(day, records[::-1], previous="")
+
+
+FARGATE = "http://169.254.170.2/v4/cd189a933e5849daa93386466019ab50-2495160603"
+
+
+@pytest.mark.parametrize(
+    ("given", "task"),
+    [
+        ({"ECS_CONTAINER_METADATA_URI_V4": FARGATE}, "cd189a933e5849daa93386466019ab50"),
+        ({"AWS_LAMBDA_FUNCTION_NAME": "a", "AWS_LAMBDA_LOG_STREAM_NAME": "2026/[1]ab"}, "2026/[1]ab"),
+        ({}, f"{socket.gethostname()}:{os.getpid()}"),
+    ],
+    ids=["task", "function", "process"],
+)
+def test_a_task_a_function_and_a_process_have_a_name_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], task: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert RunningIn.read().task == task
+
+
+async def test_a_conflict_of_another_caller_s_record_is_not_this_caller_s(store: Store) -> None:
+    async def stall(_content: str, _link: AuditLink) -> bool:
+        stall_calls.append(1)
+        raise RecordsUnavailableError("Down.") if len(stall_calls) == 1 else ConflictError("There already.")
+
+    stall_calls: list[int] = []
+    chain = AuditChain(store.put)
+    with pytest.raises(RecordsUnavailableError):
+        await chain.append("{}", at=NOON, put=stall)
+    await add(store, chain)
+    assert store.sequences == [0, 1]

@@ -9,7 +9,7 @@ from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.audit import AccessQuery
 from assistant.domain.desk import DeskItem, DeskKind
 from tests.contracts import samples
-from tests.fakes.tenant_stores import TenantStores
+from tests.stage.tenant_stores import TenantStores
 
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
 TOKEN_ID = "7" * 64

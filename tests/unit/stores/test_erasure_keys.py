@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from assistant.stores.events import KEY_BYTES
-from tests.fakes.tenant_stores import TenantStores
+from tests.stage.tenant_stores import TenantStores
 
 SUBJECTS = ("document:refill", "patient:0123")
 

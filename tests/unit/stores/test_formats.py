@@ -10,7 +10,7 @@ from assistant.domain.desk import DeskItem
 from assistant.domain.errors import ConfigurationError
 from assistant.stores.formats import StoreFormat, encode_row, join_row, refuse_format
 from tests.contracts.samples import answer
-from tests.unit.release_before import ANSWER, new_access, new_act, new_answer, new_case, refusals
+from tests.stage.knowledge import ANSWER, new_access, new_act, new_answer, new_case, refusals
 
 ROWS = (new_answer(), answer(), new_act(), new_access(), new_case())
 

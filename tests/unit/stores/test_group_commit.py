@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from assistant.domain.errors import RecordsUnavailableError
+from assistant.domain.errors import RecordsUnavailableError, SearchUnavailableError
 from assistant.stores.group_commit import GroupCommit, Outcome, WriteRefusedError
+from assistant.stores.index.embedded import BatchedCalls
 from assistant.stores.table import Item
 
 
@@ -26,36 +27,27 @@ class HeldWrites:
         return [self._outcome(item) for item in items]
 
 
-async def test_writes_of_one_turn_go_together() -> None:
-    writes = HeldWrites()
+NUMBERS = [str(number) for number in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("names", "body", "calls"),
+    [
+        ("abc", "", [["a", "b", "c"]]),
+        (NUMBERS, "", [NUMBERS[:25], NUMBERS[25:50], NUMBERS[50:]]),
+        ("abc", "x" * 400_000, [["a", "b"], ["c"]]),  # a call carries a megabyte
+        ("aba", "", [["a", "b"], ["a"]]),  # and no key twice
+    ],
+)
+async def test_writes_of_one_turn_go_together_within_the_limits_of_a_call(
+    names: Sequence[str], body: str, calls: list[list[str]]
+) -> None:
+    writes = HeldWrites(lambda item: Outcome.PRESENT if item["sk"] == "b" else Outcome.WRITTEN)
     writes.free.set()
     commit = _commit(writes)
-    assert await asyncio.gather(_write(commit, "a"), _write(commit, "b")) == [True, True]
-    assert writes.calls == [["a", "b"]]
-
-
-async def test_a_call_carries_25_writes() -> None:
-    writes = HeldWrites()
-    writes.free.set()
-    commit = _commit(writes)
-    await asyncio.gather(*(_write(commit, str(number)) for number in range(60)))
-    assert [len(call) for call in writes.calls] == [25, 25, 10]
-
-
-async def test_a_call_carries_one_megabyte() -> None:
-    writes = HeldWrites()
-    writes.free.set()
-    commit = _commit(writes)
-    await asyncio.gather(*(_write(commit, name, body="x" * 400_000) for name in "abc"))
-    assert writes.calls == [["a", "b"], ["c"]]
-
-
-async def test_a_call_has_no_key_twice() -> None:
-    writes = HeldWrites()
-    writes.free.set()
-    commit = _commit(writes)
-    await asyncio.gather(*(_write(commit, name) for name in "aba"))
-    assert writes.calls == [["a", "b"], ["a"]]
+    results = await asyncio.gather(*(_write(commit, name, body=body) for name in names))
+    assert results == [name != "b" for name in names]
+    assert writes.calls == calls
 
 
 async def test_a_slow_call_does_not_delay_other_writes() -> None:
@@ -91,13 +83,6 @@ async def test_waiting_writes_are_bounded() -> None:
     refused = [result for result in results if isinstance(result, RecordsUnavailableError)]
     assert 0 < len(refused) <= 1000
     assert results.count(True) == 3000 - len(refused)
-
-
-async def test_a_present_item_is_reported_to_its_own_writer() -> None:
-    writes = HeldWrites(lambda item: Outcome.PRESENT if item["sk"] == "b" else Outcome.WRITTEN)
-    writes.free.set()
-    commit = _commit(writes)
-    assert await asyncio.gather(*(_write(commit, name) for name in "abc")) == [True, False, True]
 
 
 async def test_only_throttled_writes_are_retried() -> None:
@@ -184,3 +169,69 @@ async def _until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 : what is waited for has no event
             await asyncio.sleep(0.001)
+
+
+# --- calls that are run together --------------------------------------------------------------------------
+class Engine:
+    """Doubles numbers, when it may."""
+
+    def __init__(self, *, most_at_once: int = 3) -> None:
+        self.batches: list[list[int]] = []
+        self.may_answer = asyncio.Event()
+        self.asked = asyncio.Event()
+        self.error: Exception | None = None
+        self.calls = BatchedCalls(self.run, most_at_once=most_at_once)
+
+    async def run(self, numbers: Sequence[int]) -> list[int]:
+        self.batches.append(list(numbers))
+        self.asked.set()
+        await self.may_answer.wait()
+        if self.error is not None:
+            raise self.error
+        return [2 * number for number in numbers]
+
+    def call(self, number: int, *, timeout_s: float = 20.0) -> asyncio.Task[int]:
+        return asyncio.create_task(self.calls.call(number, timeout_s=timeout_s))
+
+
+async def test_the_first_call_runs_alone_and_waiting_calls_run_together() -> None:
+    engine = Engine()
+    first = engine.call(1)
+    await engine.asked.wait()
+    others = [engine.call(number) for number in (2, 3, 4, 5)]
+    await asyncio.sleep(0)
+    engine.may_answer.set()
+    assert await asyncio.gather(first, *others) == [2, 4, 6, 8, 10]
+    assert engine.batches == [[1], [2, 3, 4], [5]]
+
+
+@pytest.mark.parametrize("error", [SearchUnavailableError("down"), ZeroDivisionError("a mistake")])
+async def test_an_error_is_that_of_its_batch_alone(error: Exception) -> None:
+    engine = Engine()
+    engine.error = error
+    engine.may_answer.set()
+    with pytest.raises(type(error)):
+        await engine.call(1)
+    engine.error = None
+    assert await engine.call(2) == 4
+
+
+async def test_a_cancelled_call_is_not_run() -> None:
+    engine = Engine()
+    first = engine.call(1)
+    await engine.asked.wait()
+    leaving, staying = engine.call(2), engine.call(3)
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    engine.may_answer.set()
+    assert await asyncio.gather(first, staying) == [2, 6]
+    assert engine.batches == [[1], [3]]
+
+
+async def test_a_wait_has_its_limit() -> None:
+    engine = Engine()
+    with pytest.raises(TimeoutError):
+        await engine.call(1, timeout_s=0.01)
+    engine.may_answer.set()
+    assert await engine.call(2) == 4

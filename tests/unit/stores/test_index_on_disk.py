@@ -7,14 +7,29 @@ import resource
 import shutil
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Generator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from assistant.domain.clock import SystemClock
-from assistant.domain.documents import IndexedDocument, SourceIds, Span, Unit, UnitKind
+from assistant.domain.documents import (
+    IndexedDocument,
+    Passage,
+    PassageQuery,
+    Retrieved,
+    SearchFilters,
+    SourceIds,
+    Span,
+    Unit,
+    UnitKind,
+)
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError, SearchUnavailableError
 from assistant.stores.index import embedded_files as index_files
 from assistant.stores.index import embedded_writer
@@ -22,8 +37,8 @@ from assistant.stores.index.embedded import EmbeddedPassageIndex
 from assistant.stores.index.embedded_files import index_version
 from assistant.stores.index.embedded_reader import IndexReader, IndexView
 from assistant.stores.index.embedded_writer import LEXICAL_PREFIX
-from tests.contracts.samples import EAST, NORTH, card_of, indexed, passage, query
-from tests.unit.stores.index_folder import MODEL, IndexFolder
+from tests.contracts.samples import EAST, NOON, NORTH, UP, between, card_of, indexed, passage, query
+from tests.stage.tenant_stores import MODEL, IndexFolder
 
 MARKER = "Quetzalcoatlus prescribes xylophonium"
 
@@ -82,9 +97,9 @@ async def test_an_index_whose_writer_broke_is_written_by_a_new_one(tmp_path: Pat
     opened = IndexFolder(tmp_path)
     await opened.put((passage("first"), EAST), (passage("second"), EAST))
     (lexical,) = opened.lexical_folders()
-    for leg in lexical.iterdir():  # their threads end: the first commit says so, of the others nobody asks
+    for leg in lexical.iterdir():
         shutil.rmtree(leg)
-    with pytest.raises(SearchUnavailableError, match="Failed"):
+    with pytest.raises(SearchUnavailableError, match="gone"):
         await opened.put((passage("third"), NORTH))
     await opened.index.delete_documents(["second"])
     await opened.put((passage("room", text=MARKER), EAST), (passage("third"), NORTH))
@@ -218,6 +233,18 @@ async def test_a_reader_makes_no_folder(tmp_path: Path) -> None:
     await opened.search_side.close()
 
 
+async def test_postings_that_are_lost_while_the_index_is_open_are_built_anew(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("kept", text="Zolpidem."), EAST))
+    (lexical,) = opened.lexical_folders()
+    shutil.rmtree(lexical)
+    with pytest.raises(SearchUnavailableError, match="is gone from"):
+        await opened.put((passage("other"), NORTH))
+    await opened.put((passage("other"), NORTH))
+    assert opened.posted("zolpidem") == 1
+    await opened.close()
+
+
 async def test_a_folder_that_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     opened = IndexFolder(tmp_path)
     await opened.put((passage("kept"), EAST))
@@ -325,7 +352,7 @@ KILLED_WRITER = """
 import asyncio, itertools, sys
 from pathlib import Path
 from tests.contracts.samples import EAST, passage
-from tests.unit.stores.index_folder import IndexFolder
+from tests.stage.tenant_stores import IndexFolder
 
 async def main():
     opened = IndexFolder(Path(sys.argv[1]))
@@ -386,3 +413,100 @@ async def test_a_vector_that_does_not_fit_is_refused(tmp_path: Path, vector: tup
         await opened.put((passage("refill"), vector))
     assert (await opened.search(query())).passages == ()
     await opened.close()
+
+
+# --- any writes and any filters ---------------------------------------------------------------------------
+SOURCES = ("wiki", "help", "x")
+LABELS = ("a", "b", "*")
+
+fields_of_a_passage = st.fixed_dictionaries(
+    {
+        "source": st.sampled_from(SOURCES),
+        "type": st.sampled_from(SOURCES),
+        "labels": st.lists(st.sampled_from(LABELS), max_size=2, unique=True).map(tuple),
+        "updated_at": st.integers(0, 3).map(lambda day: NOON + timedelta(days=day)),
+    }
+)
+passages_of_a_document = st.lists(fields_of_a_passage, max_size=3)
+writes = st.lists(
+    st.tuples(st.sampled_from("abcdef"), st.none() | passages_of_a_document), min_size=1, max_size=14
+)
+filters = st.builds(
+    SearchFilters,
+    source=st.lists(st.sampled_from(SOURCES), max_size=2).map(tuple),
+    type=st.lists(st.sampled_from(SOURCES), max_size=2).map(tuple),
+    document_id=st.lists(st.sampled_from("abc"), max_size=2).map(tuple),
+    updated_after=st.none() | st.integers(-1, 3).map(lambda day: NOON + timedelta(days=day)),
+)
+agent_labels = st.frozensets(st.sampled_from(LABELS), max_size=2)
+
+
+def is_allowed(entry: Passage, asked: PassageQuery) -> bool:
+    """The filter's meaning, said a third time, by the words of the requirement."""
+    wanted = asked.filters
+    return (
+        (not entry.labels or bool(asked.labels & set(entry.labels)))
+        and (not wanted.source or entry.source in wanted.source)
+        and (not wanted.type or entry.type in wanted.type)
+        and (not wanted.document_id or entry.document_id in wanted.document_id)
+        and (wanted.updated_after is None or entry.updated_at > wanted.updated_after)
+    )
+
+
+def without_passages(document_id: str) -> IndexedDocument:
+    return IndexedDocument(card=card_of(passage(document_id)), title_vectors=[EAST], passages=())
+
+
+def leg(found: Retrieved, rank: str) -> set[str]:
+    return {one.passage.passage_id for one in found.passages if getattr(one, rank) is not None}
+
+
+@settings(max_examples=25, deadline=None)
+@given(writes=writes, filters=filters, labels=agent_labels)
+def test_after_any_writes_both_legs_hold_just_what_the_filter_allows(
+    writes: list[tuple[str, list[dict[str, Any]] | None]], filters: SearchFilters, labels: frozenset[str]
+) -> None:
+    asked = query("day", filters=filters, labels=sorted(labels), size=100)
+    with tempfile.TemporaryDirectory() as folder:
+        kept, incremental, fresh = asyncio.run(run(Path(folder), writes, asked))
+    expected = {entry.passage_id for entry in kept if is_allowed(entry, asked)}
+    assert leg(incremental, "lexical_rank") == expected
+    assert leg(incremental, "vector_rank") == expected
+    assert {hit.passage_id for hit in incremental.hits} == expected
+    titled = {entry.document_id for entry in kept if entry.ordinal == 0 and is_allowed(entry, asked)}
+    of_hits = {entry.document_id for entry in kept if entry.passage_id in expected}
+    assert {hit.document_id for hit in incremental.documents} == titled | of_hits
+    by_title = {hit.document_id for hit in incremental.documents if hit.title_cosine is not None}
+    assert by_title == titled
+    by_text = {hit.document_id for hit in incremental.documents if hit.text_score is not None}
+    assert by_text == titled
+    # A reader that followed each write finds just what one finds that opens the index now.
+    assert incremental == fresh
+
+
+async def run(
+    folder: Path, writes: list[tuple[str, list[dict[str, Any]] | None]], asked: PassageQuery
+) -> tuple[list[Passage], Retrieved, Retrieved]:
+    follower = IndexFolder(folder)
+    kept: dict[str, list[Passage]] = {}
+    for document_id, entries in writes:
+        if entries is None:
+            await follower.index.delete_documents([document_id])
+            kept.pop(document_id, None)
+        else:
+            kept[document_id] = [
+                passage(document_id, ordinal, **fields) for ordinal, fields in enumerate(entries)
+            ]
+            share = (len(kept) % 5) / 5
+            entries_of = [(entry, between(EAST, UP, share=share)) for entry in kept[document_id]]
+            await follower.index.replace_documents(
+                [indexed(*entries_of) if entries_of else without_passages(document_id)]
+            )
+        await follower.search(asked)
+    await follower.index.optimize()
+    incremental = await follower.search(asked)
+    await follower.close()
+    late = IndexFolder(folder)
+    fresh = await late.search(asked)
+    await late.close()
+    return [entry for entries in kept.values() for entry in entries], incremental, fresh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from structlog.testing import capture_logs
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import IndexModel
 from assistant.domain.errors import ConfigurationError
+from assistant.stores.index.embedded_files import VectorRow
+from assistant.stores.index.embedded_reader import VectorMatrix
 from assistant.stores.index.kept_vectors import read_kept_vectors, with_kept_vectors
-from tests.fakes.kept_vectors import write_kept_vectors
+from tests.stage.knowledge import write_kept_vectors
 
 DIMENSIONS = 384
 MODEL = IndexModel("mini", DIMENSIONS, "d" * 64)
@@ -138,3 +141,22 @@ def test_an_archive_with_python_objects_is_not_opened(file: Path) -> None:
     np.savez(file, allow_pickle=True, **(arrays | {"values": np.asarray([{}], object)}))
     with pytest.raises(ConfigurationError, match="is damaged"):
         read_kept_vectors(file)
+
+
+# --- the matrix -------------------------------------------------------------------------------------------
+ONE = np.ones(2, dtype="<f4").tobytes()
+
+
+def row(number: int) -> VectorRow:
+    name = f"document-{number:06}"
+    return VectorRow(number, f"{name}#0", name, "knowledge", "policy", updated_at_us=0, labels=(), vector=ONE)
+
+
+def test_documents_that_come_and_go_do_not_make_it_larger() -> None:
+    matrix, sizes = VectorMatrix(2), list[int]()
+    for number in range(300, 900):
+        matrix.replace([f"document-{number - 1:06}"], [row(number)])
+        sizes.append(len(pickle.dumps(matrix)))
+    assert len(matrix) == 1
+    assert matrix.name(899) == "document-000899#0"
+    assert max(sizes[300:]) <= max(sizes[:300]) + 16, "numbers become longer, by a byte or two"

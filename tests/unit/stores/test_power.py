@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from assistant.stores.words import FileWords, Power
-from tests.fakes.clock import SteppedClock
+from tests.stage.tenant_stores import SteppedClock
 
 REFRESH_S = 5.0
 

@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 
-from assistant.answer.excerpts import run_of
 from assistant.domain.answers import (
     Act,
     AgentAct,
@@ -23,10 +23,11 @@ from assistant.domain.answers import (
 from assistant.domain.audit import AccessEntry, AccessQuery
 from assistant.domain.errors import ConflictError
 from assistant.stores.records import FoundAnswer, StoredRecords
+from assistant.text.marks import EXCERPTS
 from tests.contracts import samples
-from tests.fakes.answering import InMemoryRecords
-from tests.fakes.tenant_stores import TenantStores
-from tests.unit.release_before import new_access, new_act, new_answer
+from tests.stage.answering import InMemoryRecords
+from tests.stage.knowledge import new_access, new_act, new_answer
+from tests.stage.tenant_stores import TenantStores
 
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
 BAD = Verdict(verdict_id="v2", label=VerdictLabel.BAD, reasons=("wrong dose",), better_text="Half of it.")
@@ -41,7 +42,8 @@ def records(request: pytest.FixtureRequest, stores: TenantStores) -> StoredRecor
 
 async def test_an_answer_comes_back_whole_with_its_excerpts_and_their_runs(records: StoredRecords) -> None:
     excerpt = samples.excerpt(3)
-    kept = samples.answer().model_copy(update={"text": f"**{run_of(excerpt)}**", "excerpts": (excerpt,)})
+    text = f"**{EXCERPTS.mark(excerpt.mark) * excerpt.letters}**"
+    kept = samples.answer().model_copy(update={"text": text, "excerpts": (excerpt,)})
     assert await records.get_answer("a1") is None
     await records.put_answer(kept)
     assert await records.get_answer("a1") == kept
@@ -154,25 +156,25 @@ async def test_answers_that_were_marked_or_sent_since_are_found_moved_or_not(sto
     assert await records.acted_since(datetime.now(UTC) + timedelta(minutes=1)) == set()
 
 
-async def test_what_was_sent_is_kept_once_an_id(records: StoredRecords) -> None:
-    first = await records.append_sent("a1", SENT, agent="ana")
-    assert await records.append_sent("a1", SENT, agent="ana") == first
-    second = await records.append_sent("a1", Sent(send_id="s2", text="Corrected."), agent="ana")
+@pytest.mark.parametrize(
+    ("what", "given", "other", "changed"),
+    [
+        ("sent", SENT, Sent(send_id="s2", text="Corrected."), Sent(send_id="s1", text="Other.")),
+        ("acts", OPENED, Act(act_id="o2", kind=AgentAct.POSSIBLY_TAKEN), OPENED.model_copy(update={"n": 3})),
+    ],
+)
+async def test_what_was_sent_and_done_is_kept_once_an_id(
+    records: StoredRecords, what: str, given: Any, other: Any, changed: Any
+) -> None:
+    append: Any = records.append_sent if what == "sent" else records.append_act
+    listed: Any = records.list_sent if what == "sent" else records.list_acts
+    first = await append("a1", given, agent="ana")
+    assert await append("a1", given, agent="ana") == first
+    second = await append("a1", other, agent="ana")
     with pytest.raises(ConflictError):
-        await records.append_sent("a1", Sent(send_id="s1", text="Other."), agent="ana")
-    assert await records.list_sent("a1") == [first, second]
-    assert await records.list_sent("a2") == []
-
-
-async def test_what_an_agent_did_is_kept_once_an_id(records: StoredRecords) -> None:
-    first = await records.append_act("a1", OPENED, agent="ana")
-    assert await records.append_act("a1", OPENED, agent="ana") == first
-    taken = Act(act_id="o2", kind=AgentAct.POSSIBLY_TAKEN)
-    second = await records.append_act("a1", taken, agent="ana")
-    with pytest.raises(ConflictError):
-        await records.append_act("a1", OPENED.model_copy(update={"n": 3}), agent="ana")
-    assert await records.list_acts("a1") == [first, second]
-    assert await records.list_acts("a2") == []
+        await append("a1", changed, agent="ana")
+    assert await listed("a1") == [first, second]
+    assert await listed("a2") == []
 
 
 async def test_an_answer_has_so_many_places_and_no_more(records: StoredRecords) -> None:

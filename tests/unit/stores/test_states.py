@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from assistant.documents.sources import KnowledgeSource, KnowledgeSources
 from assistant.domain.documents import DocumentState
 from assistant.tenant.tenant import default_source
 from tests.contracts import samples
-from tests.fakes.tenant_stores import TenantStores
+from tests.stage.tenant_stores import TenantStores
 
 
 async def test_many_statuses_come_by_id_and_unknown_ids_are_left_out(stores: TenantStores) -> None:
@@ -67,25 +68,21 @@ async def test_an_advance_moves_what_is_as_it_was(stores: TenantStores) -> None:
     assert await stores.states.get("refill") == moved
 
 
-async def test_an_advance_leaves_what_was_received_anew(stores: TenantStores) -> None:
-    newer = samples.status(received_at=samples.NOON + timedelta(seconds=1))
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"received_at": samples.NOON + timedelta(seconds=1)},
+        {"content_hash": "hash-2"},
+        {"state": DocumentState.WITHDRAWN},
+    ],
+)
+async def test_an_advance_leaves_what_was_received_anew_changed_or_withdrawn(
+    stores: TenantStores, changed: dict[str, Any]
+) -> None:
+    newer = samples.status(**changed)
     await stores.states.put_many([newer])
     assert await stores.states.advance_many([samples.status(state=DocumentState.LIVE)]) == frozenset()
     assert await stores.states.get("refill") == newer
-
-
-async def test_an_advance_leaves_other_content(stores: TenantStores) -> None:
-    newer = samples.status(content_hash="hash-2")
-    await stores.states.put_many([newer])
-    assert await stores.states.advance_many([samples.status(state=DocumentState.LIVE)]) == frozenset()
-    assert await stores.states.get("refill") == newer
-
-
-async def test_an_advance_does_not_bring_back_what_was_withdrawn(stores: TenantStores) -> None:
-    withdrawn = samples.status(state=DocumentState.WITHDRAWN)
-    await stores.states.put_many([withdrawn])
-    assert await stores.states.advance_many([samples.status(state=DocumentState.LIVE)]) == frozenset()
-    assert await stores.states.get("refill") == withdrawn
 
 
 async def test_an_advance_may_complete_a_withdrawal(stores: TenantStores) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from assistant.domain.documents import UploadResult
 from assistant.domain.errors import ConflictError
-from assistant.stores.uploads import PART_BYTES
+from assistant.stores.uploads import KEPT_FOR, PART_BYTES, StoredUploads, Upload
 from tests.contracts.samples import parts_of, upload
-from tests.fakes.tenant_stores import TenantStores
+from tests.stage.tenant_stores import SteppedClock, SteppedFolder, TenantStores
 
 CONTENT = bytes(range(256)) * (PART_BYTES // 256) + b"the rest"
 
@@ -61,3 +62,33 @@ async def test_files_of_a_first_load_are_counted_until_they_are_read(stores: Ten
     assert await stores.uploads.unread_first() == {"wiki": 1}
     await stores.uploads.put_result(first, UploadResult(added=1))
     assert await stores.uploads.unread_first() == {}
+
+
+# --- by the clock of its disk -----------------------------------------------------------------------------
+async def four_bytes() -> AsyncIterator[bytes]:
+    yield b"text"
+
+
+def old_upload(upload_id: str) -> Upload:
+    return Upload(
+        upload_id=upload_id * 32,
+        agent="olga",
+        labels=(),
+        source="wiki",
+        path="a.md",
+        size_bytes=4,
+        created_at=datetime(2020, 1, 1, tzinfo=UTC),
+    )
+
+
+@pytest.mark.parametrize(("age", "is_kept"), [(timedelta(), True), (KEPT_FOR + timedelta(hours=1), False)])
+async def test_a_read_upload_is_deleted_when_it_is_old(
+    tmp_path: Path, age: timedelta, *, is_kept: bool
+) -> None:
+    clock = SteppedClock(datetime.now(UTC))
+    uploads, old = StoredUploads(SteppedFolder(tmp_path, clock=clock)), old_upload("a")
+    await uploads.store(old, four_bytes())
+    await uploads.put_result(old, UploadResult(added=1))
+    clock.step(age.total_seconds())
+    await uploads.store(old_upload("b"), four_bytes())
+    assert (await uploads.get(old.key) is not None) is is_kept

@@ -170,14 +170,6 @@ def test_a_model_writes_only_where_manifest_and_tenant_let_it(
     assert models.writes(TENANT.model_copy(update={"answers": answers})) is writes
 
 
-def test_a_model_elsewhere_takes_the_generation_s_place() -> None:
-    served = TenantModels(generation=SERVED).applied_to(TENANT)
-
-    assert (served.generation.model, served.generation.context_tokens) == ("tall", 8192)
-    assert served.generation.endpoint == SERVED.endpoint
-    assert SERVED.endpoint != SERVED.model_copy(update={"url": "http://127.0.0.1:8000/v1"}).endpoint
-
-
 def place(url: str, **more: object) -> ServedLlm:
     given = {"name": "tall", "model": "tall", "url": url, "context_tokens": 4096, **more}
     return ServedLlm.model_validate(given)
@@ -219,15 +211,6 @@ def test_a_url_that_is_no_plain_address_is_refused(url: str, said: str) -> None:
         place(url)
 
 
-def test_a_manifest_whose_url_was_changed_by_hand_is_held_to_the_same_rule(tmp_path: Path) -> None:
-    folder = added(tmp_path, SERVED) / SERVED.name
-    text = (folder / MANIFEST_FILE).read_text()
-    (folder / MANIFEST_FILE).write_text(text.replace("127.0.0.1:11434", "models.example.com"))
-
-    with pytest.raises(ConfigurationError, match=r"--sends-questions-to models\.example\.com"):
-        read_added_model(folder)
-
-
 def test_a_process_is_told_the_choice_by_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     given = ServiceSettings(
         issuer="http://issuer",
@@ -246,3 +229,12 @@ def test_a_process_is_told_the_choice_by_its_environment(monkeypatch: pytest.Mon
     assert read == given
     assert read.as_served(TENANT).generation.model == "qwen3-4b"
     assert read.as_served(TENANT).embedding.cosine_unrelated == 0.72
+
+
+def test_a_manifest_whose_url_was_changed_by_hand_is_held_to_the_same_rule(tmp_path: Path) -> None:
+    folder = added(tmp_path, SERVED) / SERVED.name
+    text = (folder / MANIFEST_FILE).read_text()
+    (folder / MANIFEST_FILE).write_text(text.replace("127.0.0.1:11434", "models.example.com"))
+
+    with pytest.raises(ConfigurationError, match=r"--sends-questions-to models\.example\.com"):
+        read_added_model(folder)

