@@ -76,11 +76,11 @@ class BenchLayout:
             timeout_s=_READY_TIMEOUT_S,
         )
 
-    def write_tenant(self, more: str = "") -> None:
+    def write_tenant(self, more: str = "", *, tenant: str = TENANT) -> None:
         """Write the tenant file; ``more``: further TOML for its end, such as a table ``[limits]``."""
         self.tenants_dir.mkdir(parents=True, exist_ok=True)
-        lines = ["schema_version = 1", f'name = "{TENANT}"', 'display_name = "Benchmark"', more]
-        (self.tenants_dir / f"{TENANT}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        lines = ["schema_version = 1", f'name = "{tenant}"', 'display_name = "Benchmark"', more]
+        (self.tenants_dir / f"{tenant}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def worker(self) -> AbstractContextManager[Started]:
         """Run the worker that indexes into the embedded engine."""
@@ -150,14 +150,16 @@ def measure_indexing(documents: Path, *, layout: BenchLayout) -> list[Figure]:
     ]
 
 
-async def add_and_wait(layout: BenchLayout, documents: Path) -> tuple[list[DocumentStatus], float]:
+async def add_and_wait(
+    layout: BenchLayout, documents: Path, *, tenant: str = TENANT
+) -> tuple[list[DocumentStatus], float]:
     """Add all documents and wait until the worker is done with the last; return the statuses and the
     seconds."""
-    tenant = load_tenant(layout.tenants_dir / f"{TENANT}.toml")
-    async with open_stores(tenant, state_dir=layout.state_dir) as stores:
+    loaded = load_tenant(layout.tenants_dir / f"{tenant}.toml")
+    async with open_stores(loaded, state_dir=layout.state_dir) as stores:
         began_s = time.monotonic()
         add = AddDocuments(stores.knowledge, clock=SystemClock())
-        source = KnowledgeSources.of(tenant).named(None)  # the tenant's default source
+        source = KnowledgeSources.of(loaded).named(None)  # the tenant's default source
         summary = await add(read_sources([documents]), source=source, writer=Writer("benchmark"))
         await _wait_until_done(stores.knowledge.states, count=len(summary.enqueued_ids))
         elapsed_s = time.monotonic() - began_s

@@ -16,11 +16,12 @@ import asyncio
 import math
 import re
 import statistics
+import sysconfig
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -70,9 +71,15 @@ class Effort(NamedTuple):
     streams: int = 50
     rounds: int = 3
     short_answers: int = 100
+    slow: int = 200
+    """Readers who read nothing, beside whom an agent of another tenant asks; then connections that ask
+    nothing."""
+    idle: int = 500
 
 
-QUICK = Effort(Pace(first_s=0.05, token_s=0.005, tokens=60), streams=20, rounds=1, short_answers=20)
+QUICK = Effort(
+    Pace(first_s=0.05, token_s=0.005, tokens=60), streams=20, rounds=1, short_answers=20, slow=20, idle=20
+)
 
 
 @dataclass(slots=True)
@@ -173,6 +180,10 @@ class Loads:
     bearer: str
     asked: int = 0
 
+    def next_number(self) -> int:
+        self.asked += 1
+        return self.asked - 1
+
     async def run(
         self, target: Started, pace: Pace, *, streams: int = 1, each: int = 1, cites: bool = True
     ) -> Load:
@@ -183,9 +194,7 @@ class Loads:
         """
         numbers = range(self.asked, self.asked + streams * each)
         self.asked += len(numbers)
-        headers = {"authorization": f"Bearer {self.bearer}", "accept": "text/event-stream"}
-        connections = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connections, headers=headers) as session:
+        async with _session(self.bearer) as session:
             async with session.put(f"{self.stand_in.url}/pace", json=asdict(pace)) as response:
                 response.raise_for_status()
             cpu_before_s, answer_s = target.cpu_s(), pace.first_s + pace.token_s * pace.tokens
@@ -201,26 +210,26 @@ class Loads:
         return Load([answer for answers in by_stream for answer in answers], sent, cpu_s, cites)
 
 
-async def measure_peers(loads: Loads, relay: Started, effort: Effort) -> list[Figure]:
-    """Measure each framework beside the relay, in one round: our changes do not affect a framework."""
+async def measure_peers(loads: Loads, relay: Started, effort: Effort, *, folder: Path) -> list[Figure]:
+    """Measure each framework beside the relay, in one round: our changes do not affect a framework. All embed
+    by the scene's model, with our packages."""
     figures = list[Figure]()
+    ours = {"packages": sysconfig.get_path("purelib"), "models": str(BenchLayout(folder).models_dir)}
     texts = [document(device) for device in range(DEVICES)]
     for framework in FRAMEWORKS:
-        plan = {"framework": framework, "url": f"{loads.stand_in.url}/v1", "documents": texts}
+        plan = {"framework": framework, "url": f"{loads.stand_in.url}/v1", "documents": texts, **ours}
         with started("benchmarks.peers", plan=plan, python=str(PEERS), timeout_s=_TIMEOUT_S) as peer:
             await loads.run(peer, _SHORT, each=DEVICES, cites=False)  # warm-up
-            one, short = [  # one stream at the pace; short answers
-                (
-                    await loads.run(peer, pace, each=each, cites=False),
-                    await loads.run(relay, pace, each=each, cites=False),
-                )
-                for pace, each in ((effort.pace, 3), (_SHORT, effort.short_answers))
-            ]
-            figures += [
-                beside(f"{framework}: first text after the stand-in's, one stream, p50", [one], Load.late_ms),
-                beside(f"{framework}: CPU of an answer of {_SHORT.tokens} tokens", [short], Load.cpu_ms),
-            ]
+            short = await loads.run(peer, _SHORT, each=effort.short_answers, cites=False)
+            bare = await loads.run(relay, _SHORT, each=effort.short_answers, cites=False)
+            figures.append(beside(f"{framework}: CPU of such an answer", [(short, bare)], Load.cpu_ms))
     return figures
+
+
+def _session(bearer: str) -> aiohttp.ClientSession:
+    """Return a client with any number of connections, which reads answers as streams."""
+    headers = {"authorization": f"Bearer {bearer}", "accept": "text/event-stream"}
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers)
 
 
 async def _ask(session: aiohttp.ClientSession, url: str, number: int) -> Answer:
@@ -289,9 +298,79 @@ def beside(what: str, pairs: Sequence[tuple[Load, Load]], measure: Callable[[Loa
     )
 
 
+async def measure_other_tenant(loads: Loads, service: Started, bearer: str, effort: Effort) -> Figure:
+    """Measure what an agent of another tenant, whose token is ``bearer``, waits for whole answers: alone, and
+    beside a crowd of the first tenant."""
+    async with _session(loads.bearer) as crowd, _session(bearer) as alone:
+        async with alone.put(f"{loads.stand_in.url}/pace", json=asdict(_SHORT)) as response:
+            response.raise_for_status()
+
+        async def waited_s(session: aiohttp.ClientSession = alone) -> float:
+            began_s = time.monotonic()
+            answer = await _ask(session, service.url, loads.next_number())
+            if answer.status != 200:
+                raise SystemExit(f"An answer beside the crowd had status {answer.status}.")
+            return time.monotonic() - began_s
+
+        for _ in range(DEVICES):  # warm-up
+            await waited_s()
+        alone_s = [await waited_s() for _ in range(5)]
+        async with _crowd(loads, service, effort, ask=lambda: waited_s(crowd)):
+            beside_s = [await waited_s() for _ in range(20)]
+    most_s, median_s = max(beside_s), statistics.median(beside_s)
+    return Figure(
+        f"an agent waits for a whole answer beside {effort.streams} agents of another tenant, {effort.slow} "
+        f"of its readers who read nothing and {effort.idle} idle connections, at most",
+        "≤ 1.5 s",
+        f"{most_s:.2f} s; {median_s:.2f} s at the median, alone {statistics.median(alone_s):.2f} s",
+        most_s <= 1.5,
+    )
+
+
+@asynccontextmanager
+async def _crowd(
+    loads: Loads, service: Started, effort: Effort, *, ask: Callable[[], Awaitable[float]]
+) -> AsyncGenerator[None]:
+    """Until the block ends, let agents ask one question after the other, readers read nothing of their
+    answers, and connections send no request."""
+
+    async def ask_on() -> None:
+        while True:
+            await ask()
+
+    async with AsyncExitStack() as stack:
+        for at in range(effort.idle + effort.slow):
+            _, writer = await asyncio.open_connection(service.ready["host"], service.ready["port"], limit=64)
+            stack.callback(writer.close)
+            if at < effort.slow:
+                writer.write(_request(loads))
+        agents = [asyncio.create_task(ask_on()) for _ in range(effort.streams)]
+        try:
+            yield
+        finally:
+            for agent in agents:
+                agent.cancel()
+            await asyncio.gather(*agents, return_exceptions=True)
+
+
+def _request(loads: Loads) -> bytes:
+    """Return a question as its bytes on the wire."""
+    body = orjson.dumps({"question": question(loads.next_number())})
+    head = (
+        "POST /v1/answers HTTP/1.1",
+        "host: service",
+        f"authorization: Bearer {loads.bearer}",
+        "accept: text/event-stream",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+    )
+    return "\r\n".join((*head, "", "")).encode() + body
+
+
 @contextmanager
-def scene(folder: Path) -> Generator[tuple[Loads, Started, Started]]:
-    """Run stand-in, relay and service until the block ends; yield the loads, the service and the relay.
+def scene(folder: Path, *more: str) -> Generator[tuple[Loads, Started, Started, list[str]]]:
+    """Run stand-in, relay and service until the block ends; yield the loads, the service, the relay, and a
+    token of an agent of each further tenant (``more``).
 
     The worker indexes one document for each device first, and has ended when the service starts.
     """
@@ -299,7 +378,9 @@ def scene(folder: Path) -> Generator[tuple[Loads, Started, Started]]:
     documents.mkdir(parents=True)
     for device in range(DEVICES):
         (documents / f"device-{device}.txt").write_text(document(device), encoding="utf-8")
-    layout.write_tenant(_LIMITS)
+    tenants = (TENANT, *more)
+    for tenant in tenants:
+        layout.write_tenant(_LIMITS, tenant=tenant)
     with ExitStack() as stack:
         stand_in = stack.enter_context(started("benchmarks.stand_in"))
         relay = stack.enter_context(started("benchmarks.relay", plan=stand_in.url))
@@ -312,9 +393,10 @@ def scene(folder: Path) -> Generator[tuple[Loads, Started, Started]]:
             answering=WRITER,
         )
         with layout.worker():
-            statuses, _ = asyncio.run(add_and_wait(layout, documents))
-        if len(statuses) != DEVICES:
-            raise SystemExit(f"{len(statuses)} of {DEVICES} documents were indexed.")
+            for tenant in tenants:
+                statuses, _ = asyncio.run(add_and_wait(layout, documents, tenant=tenant))
+                if len(statuses) != DEVICES:
+                    raise SystemExit(f"{len(statuses)} of {DEVICES} documents were indexed.")
         service = ServiceSettings(
             port=0,
             tenants_dir=layout.tenants_dir,
@@ -323,10 +405,14 @@ def scene(folder: Path) -> Generator[tuple[Loads, Started, Started]]:
             models="embedded",
             issuer=issuer,
             jwks_url=f"{issuer}/jwks.json",
-            local_models={TENANT: TenantModels(generation=writer)},
+            local_models={tenant: TenantModels(generation=writer) for tenant in tenants},
         )
-        bearer = issue_token(Grant(TENANT, "load"), state_dir=layout.state_dir, issuer=issuer)
-        yield Loads(stand_in, bearer), stack.enter_context(layout.started("service", service)), relay
+        bearer, *others = [
+            issue_token(Grant(tenant, "load"), state_dir=layout.state_dir, issuer=issuer)
+            for tenant in tenants
+        ]
+        served = stack.enter_context(layout.started("service", service))
+        yield Loads(stand_in, bearer), served, relay, others
 
 
 @contextmanager
@@ -350,9 +436,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer and shorter answers")
     effort, before = QUICK if parser.parse_args().quick else Effort(), machine_line()
-    with tempfile.TemporaryDirectory() as folder, scene(Path(folder)) as (loads, service, relay):
-        figures = asyncio.run(measure(loads, service, relay, effort))
-        figures += asyncio.run(measure_peers(loads, relay, effort))
+    with tempfile.TemporaryDirectory() as folder:
+        with scene(Path(folder) / "one") as (loads, service, relay, _):
+            figures = asyncio.run(measure(loads, service, relay, effort))
+            figures += asyncio.run(measure_peers(loads, relay, effort, folder=Path(folder) / "one"))
+        with scene(Path(folder) / "two", "other") as (loads, service, _, (other,)):
+            figures.append(asyncio.run(measure_other_tenant(loads, service, other, effort)))
     return print_figures(figures, before=before)
 
 

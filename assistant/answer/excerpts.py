@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
@@ -47,11 +47,6 @@ from assistant.text.safe_markdown import inert, safe_markdown
 _RUN = re.compile(rf"([{EXCERPTS.characters}])\1*")
 _GONE = "[withdrawn] "
 """Opens the notice in place of a text that its reader may not read."""
-
-
-def run_of(excerpt: Excerpt) -> str:
-    """Return what a record has in place of the excerpt's text: its character, once for each of the text's."""
-    return EXCERPTS.mark(excerpt.mark) * excerpt.letters
 
 
 def marks_in(text: str) -> set[int]:
@@ -214,20 +209,19 @@ class Excerpts:
     """
 
     def __init__(self) -> None:
-        self._by_text: dict[str, Excerpt] = {}
-        """By the shown text; the mark is the number of those before it."""
+        self._by_text: dict[str, tuple[int, Place]] = {}
+        """Mark and place by the shown text; the mark is the number of those before it. A record keeps few."""
 
     def add(self, shown: str, place: Place) -> None:
         """Add a shown text. Of the same text from two places the first place is kept."""
         if shown.strip() and shown not in self._by_text and len(self._by_text) < MOST_EXCERPTS:
-            self._by_text[shown] = _excerpt(shown, len(self._by_text), place)
+            self._by_text[shown] = len(self._by_text), place
 
     def keep(self, text: str) -> str:
-        """Return a text with runs in place of the shown texts of documents; a longer one is replaced before
-        one that is part of it."""
-        for shown, excerpt in self.all():
-            if shown in text:
-                text = text.replace(shown, run_of(excerpt))
+        """Return a text with runs in place of the shown texts of documents, for each of their characters that
+        of the excerpt; a longer one is replaced before one that is part of it."""
+        for shown in sorted(filter(text.__contains__, self._by_text), key=len, reverse=True):
+            text = text.replace(shown, EXCERPTS.mark(self._by_text[shown][0]) * len(shown))
         return text
 
     def keep_also(self, also: Sequence[AlsoPossible]) -> tuple[AlsoPossible, ...]:
@@ -237,12 +231,12 @@ class Excerpts:
     def used_in(self, *texts: str | None) -> tuple[Excerpt, ...]:
         """Return the excerpts that have a run in one of the texts, by mark."""
         used_marks = set[int]().union(*(marks_in(text) for text in texts if text))
-        used = [excerpt for excerpt in self._by_text.values() if excerpt.mark in used_marks]
-        return tuple(sorted(used, key=lambda excerpt: excerpt.mark))
+        return tuple(excerpt for _, excerpt in self.all(used_marks))
 
-    def all(self) -> list[tuple[str, Excerpt]]:
-        """Return each shown text with its excerpt, the longest first."""
-        return sorted(self._by_text.items(), key=lambda item: len(item[0]), reverse=True)
+    def all(self, marks: Collection[int] = range(MOST_EXCERPTS)) -> list[tuple[str, Excerpt]]:
+        """Return the shown texts of these marks with their excerpts, by mark."""
+        kept = self._by_text.items()
+        return [(shown, _excerpt(shown, mark, place)) for shown, (mark, place) in kept if mark in marks]
 
 
 def _excerpt(shown: str, mark: int, place: Place) -> Excerpt:

@@ -356,8 +356,7 @@ class RankByUnits:
             document,
             units,
             asked=finding.asked,
-            stems=self.scorer.stems_of(document, units),
-            names=self.scorer.names_of(document),
+            words=self.scorer.words_of(document),
             cosines=cosines,
         )
         score = weights.score(features) + (for_source + for_age)
@@ -430,7 +429,7 @@ class FindDocuments:
             hits = nlargest(_READ_BY_WORDS, retrieved.hits, key=lambda hit: hit.lexical_score or 0.0)
             document_ids = list(dict.fromkeys((*document_ids, *(hit.document_id for hit in hits))))
         read = await self._sources.read(document_ids, call)
-        with_code = {name for name, document in read.items() if codes & _codes_of(document)}
+        with_code = {name for name, document in read.items() if codes and codes & _codes_of(document)}
         documents = over.told(read, labels=call.labels, asked_for=with_code)
         finding = Finding(
             query=query,
@@ -446,9 +445,8 @@ class FindDocuments:
             source_scores=source_scores,
             gate=self._gate(retrieved),
         )
-        if without and (
-            lacking := frozenset(codes_in(query.question)).difference(*map(_codes_of, documents.values()))
-        ):
+        lacking = frozenset(codes_in(query.question)) if without else frozenset[str]()
+        if lacking and (lacking := lacking.difference(*map(_codes_of, documents.values()))):
             other = await self._find(query, call, lacking)
             finding = other if other.best is not None and other.best.card.not_in_force else finding
         if finding.best is None or finding.scored:

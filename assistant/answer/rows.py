@@ -74,7 +74,7 @@ def rows_about(units: Sequence[ScoredUnit], asked: QuestionTerms, *, stems: Stem
 
     ``units``: all of the document. ``stems``: of the content words of a text.
     """
-    coded = {scored.unit.ordinal for scored in units if scored.features["code"]}
+    coded = {scored.unit.ordinal for scored in units if scored.code_score}
     tables = _tables([scored.unit for scored in units])
     named = [row for table in tables for row in _named(table, asked, stems, coded)]
     return tuple(replace(row, is_most=not any(terms < more for more, _ in named)) for terms, row in named)

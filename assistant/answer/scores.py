@@ -21,11 +21,12 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
+from itertools import chain
 from math import exp, log, sqrt
 from operator import mul
 from statistics import fmean
@@ -245,25 +246,75 @@ _CODE_SCORE = 20.0
 _LISTED = (UnitKind.STEP, UnitKind.ROW, UnitKind.ITEM, UnitKind.DEFINITION)
 _LONG_WORDS = 60
 """Longer units count as this long."""
+_DOCUMENTS_KEPT = 300
+"""Documents whose ``DocumentWords`` are kept: some 50 KB each of 40 units."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredUnit:
+UNIT_FEATURES = (
+    *("overlap", "overlap_by_length", "heading", "parent", "before", "after", "terms"),
+    *("length", "short", "place", "first", "unit_cosine", "passage_cosine"),
+    *("step", "row", "item", "definition", "leads"),
+)
+"""The features of a unit by words and form; the files weigh them in this order.
+
+"overlap" is ``QuestionTerms.overlaps`` of the unit's words; "heading" of the words that its heading alone
+has; "parent", "before" and "after" are the overlaps of the unit that introduces it and of its neighbours
+under the same heading. "terms" is the share of the question's terms in it; "leads": it ends with a colon."""
+_UNIT_COSINE = UNIT_FEATURES.index("unit_cosine")
+
+
+class ScoredUnit(NamedTuple):  # hundreds a question, as ``PassageHit``
     """A unit with the passage in which it begins, its score (higher is better) and its features."""
 
     unit: Unit
     passage: Passage
     score: float
-    features: Mapping[str, float]
+    features: tuple[float, ...] = ()
+    """In the order of ``UNIT_FEATURES``; last 1.0, by which the bias counts."""
+    code_score: float = 0.0
+    """What it gets as one of ``rows_with_code``; no weight that could be fitted."""
 
     @property
     def words(self) -> int:
         return len(self.unit.text.split())
 
 
-def _scored(unit: Unit, passage: Passage, features: Mapping[str, float], weights: Weights) -> ScoredUnit:
-    """Return a unit with its score; what its code gives is no weight that could be fitted."""
-    return ScoredUnit(unit, passage, weights.score(features) + features["code"], features)
+def _in_order(weights: Weights) -> tuple[float, ...]:
+    """Return the weights of units in the order of ``UNIT_FEATURES``, and the bias."""
+    return (*(weights.features.get(name, 0.0) for name in UNIT_FEATURES), weights.bias)
+
+
+class _SamePassages(tuple[Passage, ...]):
+    """The passages of a document as a key: those of another read are the same objects, or another key."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _SamePassages) and [*map(id, self)] == [*map(id, other)]
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self)))
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentWords:
+    """What the scores of a document's units need and no question changes."""
+
+    pairs: tuple[tuple[Passage, Unit], ...]
+    in_units: Mapping[str, Sequence[int]]
+    """By stem, the places in ``pairs`` of the units that have it."""
+    in_headings: Mapping[str, Sequence[int]]
+    """The same of what the heading of a unit alone has, and neither the unit nor the title."""
+    counts: Mapping[str, int]
+    """In how many units, or their headings, each stem is."""
+    around: Sequence[tuple[int, int, int]]
+    """The places of each unit's parent and neighbours; that of one more unit, which has nothing, for none."""
+    forms: Sequence[tuple[float, Sequence[float], Sequence[float]]]
+    """Of each unit the divisor of "overlap_by_length", "length" to "first", and "step" to "leads"."""
+    stems: frozenset[str]
+    """Of title, questions, headings and units."""
+    names: frozenset[str]
+    """Of the title and the listed questions."""
 
 
 def shares(units: Sequence[ScoredUnit]) -> list[float]:
@@ -295,21 +346,27 @@ class QuestionTerms:
 
     def coverage(self, stems: frozenset[str]) -> float:
         """Return the share of the question's weight that the stems contain, 0 to 1."""
-        return sum(term.weight for term in self.terms if term.forms & stems) / self.weight
+        return sum([term.weight for term in self.terms if not term.forms.isdisjoint(stems)]) / self.weight
 
-    def overlap(self, stems: frozenset[str], counts: Mapping[str, int], units: int) -> float:
-        """Return the same sum, but each term times how rare it is among the document's units, so that the
-        result may be above 1.
+    def overlaps(
+        self, places: Mapping[str, Sequence[int]], counts: Mapping[str, int], units: int
+    ) -> tuple[list[float], list[int]]:
+        """Return for each unit of a document the same sum, but each term times how rare it is among them, so
+        that the result may be above 1; and how many terms it has. Both end with a 0 for no unit.
 
-        ``counts``: in how many units each stem is. ``units``: how many units there are; of more than
-        _UNITS_COUNTED the shares count.
+        ``places``: by stem, of the units with it. ``counts``: in how many units each stem is. ``units``: how
+        many there are; of more than _UNITS_COUNTED the shares count.
         """
-        total, most = 0.0, min(units, _UNITS_COUNTED)
+        totals, matches, most = [0.0] * (units + 1), [0] * (units + 1), min(units, _UNITS_COUNTED)
         for term in self.terms:
-            if shared := term.forms & stems:
-                count = min(counts.get(stem, 0) for stem in shared) * most / units
-                total += term.weight * log(1 + most / (1 + count))
-        return total / self.weight
+            rarest: dict[int, int] = {}
+            for stem in term.forms:
+                for place in places.get(stem, ()):
+                    rarest[place] = min(rarest.get(place, counts[stem]), counts[stem])
+            for place, count in rarest.items():
+                totals[place] += term.weight * log(1 + most / (1 + count * most / units))
+                matches[place] += 1
+        return [total / self.weight for total in totals], matches
 
 
 class UnitScorer:
@@ -317,9 +374,11 @@ class UnitScorer:
     once units have vectors."""
 
     def __init__(self, language: Language) -> None:
-        self.weights, self.vector_weights = shipped_weights("units"), shipped_weights("unit_vectors")
+        self._by_words = _in_order(shipped_weights("units"))
+        self._by_vectors = _in_order(shipped_weights("unit_vectors"))
         self.stems = remember_texts(_HEADINGS_KEPT)(language.content_stems)
         """Returns the stems of a text's content words."""
+        self._words = remember_texts(_DOCUMENTS_KEPT)(self._read_words)
 
     def score(
         self, asked: QuestionTerms, document: StoredDocument, *, passage_cosines: Mapping[str, float]
@@ -329,81 +388,77 @@ class UnitScorer:
         ``passage_cosines``: by passage id, of passages that the search found by their vectors; the document's
         others get its lowest. The feature is the distance to the document's best passage, 0 or less.
         """
-        pairs = [(passage, unit) for passage in document.passages for unit in passage.units]
-        ids = passage_cosines.keys() & {passage.passage_id for passage in document.passages}
-        lowest = min((passage_cosines[passage_id] for passage_id in ids), default=0.0)
-        cosines = [passage_cosines.get(passage.passage_id, lowest) for passage, _ in pairs]
-        best = max(cosines, default=0.0)
-        described = self._features(asked, document.card.title, [unit for _, unit in pairs])
-        return [
-            _scored(unit, passage, features | {"passage_cosine": cosine - best}, self.weights)
-            for (passage, unit), cosine, features in zip(pairs, cosines, described, strict=True)
-        ]
+        words = self.words_of(document)
+        count, terms = len(words.pairs), max(1, len(asked.terms))
+        ids = [passage.passage_id for passage in document.passages]
+        lowest = min((passage_cosines[name] for name in ids if name in passage_cosines), default=0.0)
+        cosines = {name: passage_cosines.get(name, lowest) for name in ids}
+        best = max((cosines[passage.passage_id] for passage, _ in words.pairs), default=0.0)
+        shared, matches = asked.overlaps(words.in_units, words.counts, count)
+        headings, _ = asked.overlaps(words.in_headings, words.counts, count)
+        coded = rows_with_code(asked.codes, (unit for _, unit in words.pairs))
+        scored: list[ScoredUnit] = []
+        for at, (passage, unit) in enumerate(words.pairs):
+            (divisor, form, kind), (parent, before, after) = words.forms[at], words.around[at]
+            near = (shared[parent], shared[before], shared[after], matches[at] / terms)
+            of_words = (shared[at], shared[at] / divisor, headings[at], *near)
+            features = (*of_words, *form, 0.0, cosines[passage.passage_id] - best, *kind, 1.0)
+            for_code = _CODE_SCORE * (unit.ordinal in coded)
+            score = sum(map(mul, self._by_words, features)) + for_code
+            scored.append(ScoredUnit(unit, passage, score, features, for_code))
+        return scored
 
     def score_again(self, units: Sequence[ScoredUnit], cosines: Mapping[int, float]) -> Sequence[ScoredUnit]:
         """Return the units with new scores by their own vectors too. ``cosines``: of the embedded units, by
         ordinal; the others get the lowest. Without any the units are unchanged."""
         if not cosines:
             return units
-        lowest = min(cosines.values())
-        described = (
-            {**unit.features, "unit_cosine": cosines.get(unit.unit.ordinal, lowest)} for unit in units
-        )
-        return [
-            _scored(unit.unit, unit.passage, features, self.vector_weights)
-            for unit, features in zip(units, described, strict=True)
-        ]
+        lowest, again = min(cosines.values()), list[ScoredUnit]()
+        for unit, passage, _, before, for_code in units:
+            cosine = cosines.get(unit.ordinal, lowest)
+            features = (*before[:_UNIT_COSINE], cosine, *before[_UNIT_COSINE + 1 :])
+            score = sum(map(mul, self._by_vectors, features)) + for_code
+            again.append(ScoredUnit(unit, passage, score, features, for_code))
+        return again
 
-    def stems_of(self, document: StoredDocument, units: Sequence[ScoredUnit]) -> frozenset[str]:
-        """Return all stems of a document: title, questions, headings and units."""
-        headings = "\n".join(sorted({unit.unit.heading for unit in units}))
-        return self.names_of(document).union(self.stems(headings), *(unit.unit.terms for unit in units))
+    def words_of(self, document: StoredDocument) -> DocumentWords:
+        """Return what the words of a document are, whatever is asked."""
+        card = document.card
+        return self._words(card.title, card.questions, _SamePassages(document.passages))
 
-    def names_of(self, document: StoredDocument) -> frozenset[str]:
-        """Return the stems of a document's title and listed questions."""
-        return self.stems("\n".join((document.card.title, *document.card.questions)))
+    def _read_words(self, title: str, questions: Sequence[str], passages: Sequence[Passage]) -> DocumentWords:
+        pairs = tuple((passage, unit) for passage in passages for unit in passage.units)
+        units, count = [unit for _, unit in pairs], len(pairs)
+        stems, title_stems = [frozenset(unit.terms) for unit in units], self.stems(title)
+        above = [self.stems(unit.heading) - title_stems - own for unit, own in zip(units, stems, strict=True)]
+        place_of: dict[int | None, int] = {unit.ordinal: at for at, unit in enumerate(units)}
+        over = [place_of.get(unit.parent, count) for unit in units]
+        heads = [unit.heading for unit in units]
+        before = [at - 1 if at and heads[at - 1] == head else count for at, head in enumerate(heads)]
+        after = [at + 1 if heads[at + 1 : at + 2] == [head] else count for at, head in enumerate(heads)]
+        around = [*zip(over, before, after, strict=True)]
+        names = self.stems("\n".join((title, *questions)))
+        every = names.union(self.stems("\n".join(sorted({unit.heading for unit in units}))), *stems)
+        forms = [_form_of(unit, at, count) for at, unit in enumerate(units)]
+        counts = Counter(chain(*stems, *above))
+        return DocumentWords(pairs, _places(stems), _places(above), counts, around, forms, every, names)
 
-    def _features(self, asked: QuestionTerms, title: str, units: Sequence[Unit]) -> list[dict[str, float]]:
-        """Return the features of each unit by words and form. ``units``: all of the document, in order.
 
-        "overlap" is ``QuestionTerms.overlap`` with the unit's words; "heading" with the words that its
-        heading alone has; "parent", "before" and "after" are the overlaps of the unit that introduces it and
-        of its neighbours under the same heading. "terms" is the share of the question's terms in it; "leads":
-        it ends with a colon; "code", which no file weighs: it is one of ``rows_with_code``.
-        """
-        title_stems = self.stems(title)
-        stems = [frozenset(unit.terms) for unit in units]
-        headings = [self.stems(unit.heading) - title_stems for unit in units]
-        counts = Counter(stem for pair in zip(stems, headings, strict=True) for stem in pair[0] | pair[1])
-        shared = [asked.overlap(terms, counts, len(units)) for terms in stems]
-        places = {unit.ordinal: at for at, unit in enumerate(units)}
-        coded = rows_with_code(asked.codes, units)
-        described: list[dict[str, float]] = []
-        for at, unit in enumerate(units):
-            is_after = at > 0 and units[at - 1].heading == unit.heading
-            is_before = at + 1 < len(units) and units[at + 1].heading == unit.heading
-            parent = places.get(unit.parent) if unit.parent is not None else None
-            words = len(unit.text.split())
-            matches = sum(not term.forms.isdisjoint(stems[at]) for term in asked.terms)
-            described.append(
-                {
-                    "overlap": shared[at],
-                    "overlap_by_length": shared[at] / sqrt(max(words, 5) / _USUAL_WORDS),
-                    "heading": asked.overlap(headings[at] - stems[at], counts, len(units)),
-                    "parent": shared[parent] if parent is not None else 0.0,
-                    "before": shared[at - 1] if is_after else 0.0,
-                    "after": shared[at + 1] if is_before else 0.0,
-                    "terms": matches / max(1, len(asked.terms)),
-                    "length": min(words, _LONG_WORDS) / (_LONG_WORDS / 2),
-                    "short": float(words < 6),
-                    "place": at / max(1, len(units) - 1),
-                    "first": float(at == 0),
-                    **{kind.value: float(unit.kind is kind) for kind in _LISTED},
-                    "leads": float(unit.text.rstrip().endswith(":")),
-                    "code": _CODE_SCORE * (unit.ordinal in coded),
-                }
-            )
-        return described
+def _places(stems: Sequence[frozenset[str]]) -> Mapping[str, Sequence[int]]:
+    """Return by stem the places of the units that have it."""
+    places = defaultdict[str, list[int]](list)
+    for at, each in enumerate(stems):
+        for stem in each:
+            places[stem].append(at)
+    return dict(places)
+
+
+def _form_of(unit: Unit, at: int, count: int) -> tuple[float, Sequence[float], Sequence[float]]:
+    """Return ``DocumentWords.forms`` of one unit, at a place among ``count``."""
+    words, kinds = len(unit.text.split()), [float(unit.kind is kind) for kind in _LISTED]
+    length, place = min(words, _LONG_WORDS) / (_LONG_WORDS / 2), at / max(1, count - 1)
+    form = (length, float(words < 6), place, float(at == 0))
+    return sqrt(max(words, 5) / _USUAL_WORDS), form, (*kinds, float(unit.text.rstrip().endswith(":")))
 
 
 # Vectors of units
@@ -467,7 +522,7 @@ class UnitVectors:
             self._kept.move_to_end(key)
         while len(self._kept) > MOST_UNIT_VECTORS:
             self._kept.popitem(last=False)
-        asked = array("f", question)
+        asked = array("f", question).tolist()
         return {
             document_id: {key.ordinal: sum(map(mul, asked, vectors[key])) for key in unit_texts}
             for document_id, unit_texts in by_document.items()
@@ -501,15 +556,13 @@ def document_features(
     units: Sequence[ScoredUnit],
     *,
     asked: QuestionTerms,
-    stems: frozenset[str],
-    names: frozenset[str],
+    words: DocumentWords,
     cosines: Mapping[int, float],
 ) -> dict[str, float]:
     """Return the features of a document that was read, by its units and its score by the index.
 
-    ``ranked``: with the score by the index alone. ``units``: scored without vectors. ``stems``, ``names``:
-    ``stems_of`` and ``names_of`` of ``UnitScorer``. ``cosines``: of its embedded units, by ordinal; empty:
-    none has a vector.
+    ``ranked``: with the score by the index alone. ``units``: scored without vectors. ``words``: of the
+    document. ``cosines``: of its embedded units, by ordinal; empty: none has a vector.
 
     "names" is the share of the question that the document's title and listed questions hold: what its author
     says that it answers. "mass" is the logarithm of the summed exponentials of the units' scores.
@@ -524,8 +577,8 @@ def document_features(
         "best_unit": scores[0] if scores else 0.0,
         "best_units": fmean(scores) if scores else 0.0,
         "mass": log(sum(exp(min(30.0, unit.score)) for unit in units)) if units else 0.0,
-        "coverage": asked.coverage(stems),
-        "names": asked.coverage(names),
+        "coverage": asked.coverage(words.stems),
+        "names": asked.coverage(words.names),
         "title_number": float(bool(in_title & in_question)),
         "title_other_number": float(bool(in_title and in_question) and not in_title & in_question),
         "unit_cosine": nearest[0] if nearest else 0.0,

@@ -322,8 +322,8 @@ def _likeliest_run(
             if words > max_words and last > first:
                 break
             mass += likely[last]
-            if round(mass, 4) > round(best_mass, 4):
-                best_mass, run = mass, range(first, last + 1)
+            if mass > best_mass and (rounded := round(mass, 4)) > best_mass:
+                best_mass, run = rounded, range(first, last + 1)
     return _without_edges(units, likely, run)
 
 
@@ -556,7 +556,7 @@ class ChooseSection:
         differ: list[Section] = []
         for other in (each for each in others if rows and not each.card.not_in_force):
             units, other_rows = finding.scored[other.card.document_id], self._by_units.rows(other, finding)
-            stems = scorer.stems_of(other, units)
+            stems = scorer.words_of(other).stems
             contrary = [each for each in other_rows if any(row.differs_from(each) for row in rows)]
             if contrary and all(forms & stems for forms in topics):
                 differ.append(of_rows(other, units, contrary))

@@ -101,7 +101,8 @@ class EmbeddingEngine:
         waiting = deque(enumerate(passages))
         vectors: dict[int, Floats] = {}
         try:
-            await asyncio.gather(*(self._embed_some(waiting, vectors) for _ in range(self._threads)))
+            at_once = min(self._threads, len(passages))
+            await asyncio.gather(*(self._embed_some(waiting, vectors) for _ in range(at_once)))
         finally:
             waiting.clear()
         stacked = np.stack([vectors[position] for position in range(len(passages))])

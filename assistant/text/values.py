@@ -188,6 +188,8 @@ def counted_days(text: str, lines: Sequence[str], *, today: date, language: Lang
     year it is the day if it is above 12. "1/2 tablet" and "24/7" are no dates, "11/3 or 11/4" no span.
     """
     found = list(_dates_in(fold(text), today=today))
+    if len(found) not in (1, 2):
+        return None
     matches, dates = [match for match, _ in found], [readings for _, readings in found]
     is_about, ahead, since = False, 0, 0
     for folded in map(fold, lines):
