@@ -322,15 +322,18 @@ class Answers:
 
     async def _prepare(self, question: Question, ids: AnswerIds, gone: asyncio.Task[None]) -> Planned:
         """Prepare the answer, and meanwhile take its key."""
-        preparing = asyncio.create_task(
-            question.maker.prepare(
-                question.request,
-                identity=question.identity,
-                deadline=question.deadline,
-                context=question.context,
-                ids=ids,
-            )
-        )
+
+        async def in_turn() -> Planned:
+            async with self.service.admissions[question.identity.tenant].turn(question.deadline):
+                return await question.maker.prepare(
+                    question.request,
+                    identity=question.identity,
+                    deadline=question.deadline,
+                    context=question.context,
+                    ids=ids,
+                )
+
+        preparing = asyncio.create_task(in_turn())
 
         def cancel_work(_gone: asyncio.Task[None]) -> None:
             preparing.cancel()  # the client disconnected

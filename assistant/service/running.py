@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -34,7 +35,7 @@ from assistant.domain.answers import (
     StoredAnswer,
     StoredCheck,
 )
-from assistant.domain.clock import Clock
+from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Identity
 from assistant.service.errors import INTERNAL_PROBLEM, NOT_FOUND, log_failure, problem_of
@@ -503,6 +504,9 @@ class ComingBack:
 
 _ROUNDING_S = 1e-6
 """Tolerance for sums of floats."""
+_PREPARED_AT_ONCE = 2
+"""Answers of a tenant, where several share the process: under one, a question that waits for its model would
+hold the others up; with four, an agent of another tenant waited twice as long (docs/benchmarks.md)."""
 _RETRY_AFTER_S = 2.0
 """``Retry-After`` for an agent who asks too much at once."""
 
@@ -510,9 +514,24 @@ _RETRY_AFTER_S = 2.0
 class Admission:
     """Limits one tenant's answers in progress in this process, in total and per agent."""
 
-    def __init__(self, limits: LimitsSection) -> None:
+    def __init__(self, limits: LimitsSection, *, preparing: int = sys.maxsize) -> None:
+        """``preparing``: how many answers of the tenant are prepared at a time."""
         self._limits = limits
         self._active: Counter[str] = Counter()
+        self._preparing = asyncio.Semaphore(preparing)
+
+    @asynccontextmanager
+    async def turn(self, deadline: Deadline) -> AsyncGenerator[None]:
+        """Wait for a turn to prepare an answer, and keep it for the block. Raises DeadlineExceededError."""
+        try:
+            async with asyncio.timeout(deadline.remaining_s()):
+                await self._preparing.acquire()
+        except TimeoutError:
+            raise errors.DeadlineExceededError("Too many questions came before it. Ask again.") from None
+        try:
+            yield
+        finally:
+            self._preparing.release()
 
     def enter(self, agent: str) -> Callable[[], None]:
         """Take a place; return a function that releases it, to be called once. Raises OverloadedError."""
@@ -534,7 +553,14 @@ class Admission:
 
 
 def admissions(tenants: Mapping[str, ServedTenant]) -> dict[str, Admission]:
-    return {name: Admission(tenant.answering.tenant.limits) for name, tenant in tenants.items()}
+    """Return each tenant's limits. Where several share the process, few answers of each are prepared at a
+    time: preparing computes in the loop that all share, and would take the whole of it for the tenant that
+    asks most."""
+    preparing = _PREPARED_AT_ONCE if len(tenants) > 1 else sys.maxsize
+    return {
+        name: Admission(tenant.answering.tenant.limits, preparing=preparing)
+        for name, tenant in tenants.items()
+    }
 
 
 RateKind = Literal["questions", "turns", "writes", "reads"]
