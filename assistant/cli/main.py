@@ -23,6 +23,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from assistant.domain.errors import AssistantError
 from assistant.option import installed
+from assistant.process.heaps import share_heaps
 from template_checks import InvalidInputError
 
 _CORE = {
@@ -120,6 +121,7 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     # numpy reads this when it is imported. The index's matrix product is faster with one BLAS thread than
     # with two, and a second one spins for a while after each.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    share_heaps()
     with ending_in_order():
         try:
             app(args=hoist(sys.argv[1:] if arguments is None else arguments), prog_name="assistant")

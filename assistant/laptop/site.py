@@ -53,10 +53,10 @@ from assistant.service.__main__ import open_application
 from assistant.service.health import ServiceMetrics, TenantReads
 from assistant.service.opened import open_tenants
 
-_WORKER_STOP_S = 0.3
+_WORKER_STOP_S = 0.6
 """Time for batches in progress at the end. It is longer than ``receive_wait_s`` below, so that a worker
 without any ends by itself."""
-_WORKER_LIMITS = WorkerLimits(consumer=ConsumerLimits(receive_wait_s=0.2))
+_WORKER_LIMITS = WorkerLimits(consumer=ConsumerLimits(receive_wait_s=0.5))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ import structlog
 from assistant.documents.worker import IngestionWorker, WorkerLimits
 from assistant.domain.errors import AssistantError, DependencyError
 from assistant.option import installed
+from assistant.process.heaps import share_heaps
 from assistant.process.settings import WorkerSettings
 from assistant.process.telemetry import configure_logging, configure_tracing
 from assistant.service.opened import open_ingestion, open_loops
@@ -33,6 +34,7 @@ _log = structlog.get_logger(__name__)
 
 
 def main() -> None:
+    share_heaps()
     os.umask(0o077)  # only the owner may read the files of the worker and its engines
     try:
         settings = WorkerSettings.read()

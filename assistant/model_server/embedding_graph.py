@@ -15,6 +15,7 @@ in 0.2 s; the same graph by way of an ONNX file took 1.4 s and 90 MB, with the s
 from __future__ import annotations
 
 import mmap
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -34,10 +35,12 @@ Precision = Literal["bfloat16", "float32"]
 Config = TypeVar("Config", bound=BaseModel)
 _INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
 """Inputs that an exported encoder may have; the graph that is built here has only ``input_ids``."""
-_SHAPES_KEPT = 128
-"""Compiled kernels that OpenVINO keeps, one for each kind of layer and input length. After inputs of 4 to 256
-tokens a process took 425 MiB, with 1,024 kernels 598, after one length alone 262; 120 passages of mixed
-lengths took 2.4 to 2.6 s, with 1,024 2.1 to 2.2 s."""
+_SHAPES_KEPT = 16
+"""Compiled kernels that OpenVINO keeps for each worker, one for each kind of layer and input length: those of
+one length. With 1, each layer compiles again."""
+_KERNELS_SHARED = "1"
+"""oneDNN, inside OpenVINO, keeps 1,024 kernels more unless its variable says fewer. After inputs of each
+length from 8 to 256 tokens a process took 490 MiB; so it takes 290 (docs/decisions/0166-memory.md)."""
 
 
 class BertConfig(BaseModel):
@@ -271,6 +274,9 @@ def load_graph(graph: Any, *, threads: int, precision: Precision) -> Any:
     ``bfloat16`` rounds the operands of matrix products on processors that multiply in that type; on others
     the graph runs in float32, as no processor gains by imitating it.
     """
+    os.environ.setdefault(
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_SHARED
+    )  # read once, by the first kernel
     core = _openvino().Core()
     native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     settings = {

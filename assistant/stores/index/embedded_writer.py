@@ -19,13 +19,12 @@ Imports the engine: import it only where it is used.
 
 from __future__ import annotations
 
-import ctypes
 import secrets
 import shutil
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import tantivy
 from filelock import FileLock, Timeout
@@ -45,10 +44,6 @@ LexicalLeg = Literal["passages", "titles", "texts"]
 """Searches passages, titles with questions, or whole texts of documents."""
 WRITER_HEAP_BYTES = 15_000_000
 """Memory of the writer of each leg: tantivy's minimum."""
-MOST_HEAPS = 2
-"""See ``_share_heaps``."""
-_M_ARENA_MAX = -8
-"""``M_ARENA_MAX`` in glibc's malloc.h."""
 LONGEST_TOKEN_CHARS = 80
 """Tantivy indexes tokens below this length, so at most 79 characters, as OpenSearch does."""
 FIELD_BOOSTS = {"title": 0.75, "heading": 0.75, "body": 1.0}
@@ -87,7 +82,6 @@ class IndexWriter:
         self._dimensions = dimensions
         self._clock = clock
         self._lock = FileLock(folder / "writer.lock", thread_local=False, mode=FILE_MODE)
-        self._lexical: LexicalWriter | None = None
 
     def open(self) -> None:
         """Take the lock, open both stores, remove versions that are not kept, finish an interrupted write.
@@ -115,8 +109,6 @@ class IndexWriter:
         with ExitStack() as stack:
             stack.callback(self._lock.release)
             stack.callback(self._connection.close)
-            if self._lexical is not None:
-                self._lexical.close()
 
     def replace(self, documents: Sequence[IndexedDocument]) -> None:
         """Write the documents; one without passages is removed.
@@ -176,7 +168,8 @@ class IndexWriter:
             if folder.name != named:  # left by a writer that was killed
                 shutil.rmtree(folder)
         if named.startswith(LEXICAL_PREFIX) and is_whole(self._folder / named):
-            self._lexical = LexicalWriter(self._folder / named)
+            for leg in LEG_FIELDS:
+                open_leg(self._folder / named, leg)  # a damaged one is refused before the first write
             if files.pending_documents(self._connection):  # left by a writer that was killed
                 with self._transaction():
                     self._write_postings()
@@ -185,28 +178,26 @@ class IndexWriter:
 
     def _write_postings(self) -> None:
         """Commit the postings of pending documents, and announce them in the caller's transaction."""
-        documents, lexical = files.pending_documents(self._connection), self._lexical
-        assert lexical is not None  # noqa: S101 (``open`` made it)
-        for document_id in documents:
-            lexical.remove(document_id)
-        for document in files.documents_of(self._connection, documents):
-            lexical.add(document)
-        lexical.commit()
-        self._announce(files.read_meta(self._connection).lexical_folder)
+        documents = files.pending_documents(self._connection)
+        name = files.read_meta(self._connection).lexical_folder
+        if not is_whole(self._folder / name):
+            raise FileNotFoundError(f"{name} is gone from {self._folder.name}")  # the next opening builds it
+        with LexicalWriter(self._folder / name) as lexical:
+            for document_id in documents:
+                lexical.remove(document_id)
+            for document in files.documents_of(self._connection, documents):
+                lexical.add(document)
+        self._announce(name)
 
     def _rebuild_lexical(self) -> None:
         """Build a new folder from SQLite, switch the readers to it, and remove the old one."""
         before = files.read_meta(self._connection).lexical_folder
         name = f"{LEXICAL_PREFIX}{secrets.token_hex(4)}"
-        lexical = LexicalWriter(self._folder / name)
-        for document in files.documents_of(self._connection, None):
-            lexical.add(document)
-        lexical.commit()
+        with LexicalWriter(self._folder / name) as lexical:
+            for document in files.documents_of(self._connection, None):
+                lexical.add(document)
         with self._transaction():
             self._announce(name)
-        replaced, self._lexical = self._lexical, lexical
-        if replaced is not None:
-            replaced.close()
         if before:
             shutil.rmtree(self._folder / before, ignore_errors=True)  # the next opening removes what is left
 
@@ -254,17 +245,24 @@ def is_whole(folder: Path) -> bool:
     return all((folder / leg / "meta.json").exists() for leg in LEG_FIELDS)
 
 
+def open_leg(folder: Path, leg: LexicalLeg) -> tantivy.Index:
+    """Open tantivy's index of a leg, or make it. Raises ValueError for a damaged one."""
+    index = tantivy.Index(lexical_schema(leg), path=str(folder / leg))
+    index.register_tokenizer(ANALYZER, lexical_analyzer())
+    return index
+
+
 class LexicalWriter:
-    """The only writer of one of tantivy's folders. Readers see nothing before ``commit``."""
+    """The only writer of one of tantivy's folders, for one write: ``with`` commits, or keeps nothing where
+    the block raises. Readers see nothing before.
+
+    An open writer has eight threads a leg, of which one looks at its file twice a second."""
 
     def __init__(self, folder: Path) -> None:
-        _share_heaps()
         self._writers: dict[LexicalLeg, Any] = {}
         for leg in LEG_FIELDS:
             make_private_folder(folder / leg)  # its files: by the umask of the worker
-            index = tantivy.Index(lexical_schema(leg), path=str(folder / leg))
-            index.register_tokenizer(ANALYZER, lexical_analyzer())
-            self._writers[leg] = index.writer(WRITER_HEAP_BYTES, num_threads=1)
+            self._writers[leg] = open_leg(folder, leg).writer(WRITER_HEAP_BYTES, num_threads=1)
 
     def remove(self, document_id: str) -> None:
         """Remove the postings of a document, also before it is added again."""
@@ -301,21 +299,14 @@ class LexicalWriter:
         document.add_unsigned("row", row)
         self._writers[leg].add_document(document)
 
-    def commit(self) -> None:
-        for writer in self._writers.values():
-            writer.commit()
+    def __enter__(self) -> Self:
+        return self
 
-    def close(self) -> None:
-        """Wait for merges and release the folder."""
-        for writer in self._writers.values():
-            writer.wait_merging_threads()
-
-
-def _share_heaps() -> None:
-    """Let all threads allocate from MOST_HEAPS heaps, where the C library is glibc.
-
-    Tantivy starts a thread a leg with each commit. With its own heap for each thread, which glibc does not
-    return, 1,500 documents took 253 MiB of memory; with two heaps 129 MiB.
-    """
-    with suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, MOST_HEAPS)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Commit unless the block raised; then wait for merges and release the folder."""
+        try:
+            for writer in self._writers.values() if kind is None else ():
+                writer.commit()
+        finally:
+            for writer in self._writers.values():
+                writer.wait_merging_threads()
