@@ -30,14 +30,15 @@ from assistant.documents.exports import (
 )
 from assistant.documents.formats import convert
 from assistant.documents.formats.text_files import decoded, decoded_page
-from assistant.documents.page import BESIDE_CONTENT, Loss, Page, first_of
+from assistant.documents.page import BESIDE_CONTENT, Page, first_of
 from assistant.documents.parsing import render_document
 from assistant.documents.parsing.html import opened_markup, with_markup_read
 from assistant.documents.parsing.markdown import first_heading
 from assistant.documents.parsing.render import words_in
-from assistant.domain.documents import ItemFacts, ParsedDocument, UnitKind
+from assistant.documents.whole import contradictions, days_not_read
+from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import DocumentInvalidError, TooLargeError
-from assistant.text.editions import names_days_in_force, says_in_force
+from assistant.text.editions import says_in_force
 from assistant.text.language import letters_of
 
 _LONGEST_TITLE = 1000
@@ -47,8 +48,6 @@ _MARKUP, _ESCAPED = re.compile(r"[\\`*\[\]<>#|~&]"), r"\\\g<0>"
 _BODIES = "question and answer, or title and text, or title and markdown"
 """The bodies that a JSON line may have, for its errors."""
 _SHOWN_KEYS = 8
-_FIRST_TEXTS, _LONGEST_TERM = 5, 160
-"""First texts, and characters of one that may say when a document is in force."""
 _TEXT_FIELDS = frozenset({"id", "title", "url", *OWN_BODIES})
 _OPTIONAL = ("url", "owner", "effective_date", "review_after")
 _META_NAMES = ("name", "property", "itemprop", "http-equiv", "id")
@@ -253,21 +252,10 @@ def with_losses(item: files.SourceDocument) -> files.SourceDocument:
         return item
     lost = sum(loss.words for loss in rendered.losses if loss.what not in BESIDE_CONTENT)
     share = lost / max(1, lost + words_in(rendered.parsed.text))
-    losses = rendered.losses
+    losses = (*rendered.losses, *contradictions(rendered.parsed))
     if not (item.document.effective_date or any(map(says_in_force, item.metadata))):
-        losses = (*losses, *_days_not_read(rendered.parsed))
+        losses = (*losses, *days_not_read(rendered.parsed, item.document.title))
     return replace(item, losses=losses, lost_share=share, text=rendered.parsed.text)
-
-
-def _days_not_read(parsed: ParsedDocument) -> Iterator[Loss]:
-    """Yield a loss for the first text near the begin or at the end that says when a document is in force:
-    what else a sentence with such days may mean ("Vouchers are valid until May"), only its readers know."""
-    texts = [unit.text for unit in parsed.units if unit.kind is not UnitKind.ROW]
-    near = (
-        text for text in (*texts[:_FIRST_TEXTS], *texts[_FIRST_TEXTS:][-1:]) if len(text) <= _LONGEST_TERM
-    )
-    if term := next(filter(names_days_in_force, near), ""):
-        yield Loss(f'when it is in force ("{term}") was not read')
 
 
 def _id_of(name: str, meta: Mapping[str, object]) -> str:

@@ -69,6 +69,7 @@ _NARROWEST = 40
 """Characters: a shorter line was ended on purpose."""
 _LONGEST_IN_ROW = 400
 """Characters of a note that each row with its mark repeats."""
+_NUMBER = re.compile(r"\[(\d{1,2})\]")
 _EMPTY = Cell(())
 
 
@@ -97,6 +98,7 @@ def with_notes(blocks: Sequence[Block]) -> list[Block]:
     Of notes with the same mark the nearest below counts. A note leaves its section where the mark is only in
     others.
     """
+    blocks = _with_numbered_notes(blocks)
     begun = {mark for block in blocks for mark in _begun(block) if mark}
     referred = [begun and begun.intersection(_marks_in(block, begun)) for block in blocks]
     marks = set[str]().union(*referred)
@@ -123,6 +125,16 @@ def with_notes(blocks: Sequence[Block]) -> list[Block]:
         for home in note.homes - {note.section}:
             made[home].append(replace(note.block, place=None))
     return [block for section in made for block in section]
+
+
+def _with_numbered_notes(blocks: Sequence[Block]) -> Sequence[Block]:
+    """Return the blocks with the items of a numbered list at their end as notes, where the text has each of
+    their numbers in brackets: "A key is 20 [2]"."""
+    if not blocks or not isinstance(items := blocks[-1], List) or not items.is_ordered:
+        return blocks
+    marks = {mark for runs in all_runs(blocks[:-1]) for mark in _NUMBER.findall(text_of(runs))}
+    notes = [Note(item.marker.strip(".)"), item.blocks) for item in items.items]
+    return [*blocks[:-1], *notes] if marks.issuperset(note.mark for note in notes) else blocks
 
 
 def note_marks(blocks: Iterable[Block]) -> frozenset[str]:

@@ -347,7 +347,7 @@ def are_telling(rows: Iterable[Mapping[int, object]]) -> bool:
     return any(len({*colors}) > 1 and any(differ) for colors, differ in values)
 
 
-_LONGEST_BANNER = 300
+LONGEST_BANNER = 300
 """Characters of a banner, which each quote repeats."""
 _LONGEST_TITLE = 300
 """Characters of a title that a converter took from the text."""
@@ -372,11 +372,11 @@ def title_of(text: str | None) -> str | None:
 
 def banner_of(lines: Iterable[str]) -> tuple[str, list[str]]:
     """Return the lines of headers, footers and watermarks in one line ("SUPERSEDED; Draft 2"), and the lines
-    that did not fit into its _LONGEST_BANNER characters."""
+    that did not fit into its LONGEST_BANNER characters."""
     taken, left_over, length = list[str](), list[str](), 0
     for line in lines:
         length += len(line)
-        (taken if length <= _LONGEST_BANNER else left_over).append(line)
+        (taken if length <= LONGEST_BANNER else left_over).append(line)
     return "; ".join(taken), left_over
 
 

@@ -853,9 +853,10 @@ def _fill_as_above(regions: Sequence[Region]) -> None:
                 for part in parts
             ]
             doubtful = {column for column in others if not _fill_parts(parts, column)}
-        elif len(region.columns) > 2:
-            doubtful = _fill_alone(rows, region.columns, keys)
-            doubtful |= _with_gaps(rows, region.columns) | _without_amounts(region, rows)
+        else:
+            doubtful = _with_gaps(rows, region.columns)
+            if len(region.columns) > 2:
+                doubtful |= _fill_alone(rows, region.columns, keys) | _without_amounts(region, rows)
         region.doubtful |= doubtful
 
 
@@ -945,17 +946,20 @@ def _fill_alone(rows: Sequence[Row], columns: Sequence[int], keys: Set[str]) -> 
 
 
 def _with_gaps(rows: Sequence[Row], columns: Sequence[int]) -> set[int]:
-    """Return the second column where its empty cells may mean "as above", or nothing: its first row has a
-    text, gaps follow several texts of few words, none comes again, and the first column names each row."""
-    first, second, *others = columns
-    texts = [row.texts.get(second, "") for row in rows]
+    """Return the columns, half of all at most, whose empty cells may mean "as above", or nothing: the first
+    row has a text, gaps follow several short texts, none comes again, and the first column names each
+    row."""
+    if len({*_below(rows, columns[0])}) < len(rows):
+        return set()
+    found = {column for column in columns[1:] if _may_continue([row.texts.get(column, "") for row in rows])}
+    return found if 2 * len(found) <= len(columns) else set()
+
+
+def _may_continue(texts: Sequence[str]) -> bool:
     runs = [text for text, _ in groupby(texts) if text]
-    gaps = sum(second in row.cells and second not in after.cells for row, after in pairwise(rows))
-    is_of_groups = texts[0] and gaps >= _FEWEST_GAPS and len({*runs}) == len(runs)
-    is_of_words = not any(_DIGIT.search(text) or len(text.split()) > _LONGEST_PAIR_WORDS for text in runs)
-    is_named = len({*_below(rows, first)}) == len(rows)
-    is_left = any(len(_below(rows, column)) == len(rows) for column in others)
-    return {second} if is_of_groups and is_of_words and is_named and is_left else set()
+    gaps = sum(bool(text) and not below for text, below in pairwise(texts))
+    is_short = all(len(text.split()) <= _LONGEST_PAIR_WORDS for text in runs)
+    return bool(texts[0]) and gaps >= _FEWEST_GAPS and len({*runs}) == len(runs) and is_short
 
 
 def _without_amounts(region: Region, rows: Sequence[Row]) -> set[int]:

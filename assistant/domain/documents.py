@@ -29,7 +29,7 @@ is encrypted under its key, and a withdrawal destroys that key."""
 MISSING = "[…]"
 """Stands in a text where its source had a variable that is filled when the text is shown."""
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Version of the parsers. Increase it when they make another text of an unchanged file: it is part of each
 content's hash, so a document that older parsers read has another hash."""
 

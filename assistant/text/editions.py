@@ -20,6 +20,7 @@ from zlib import crc32
 
 from assistant.domain.documents import DocumentCard, DocumentStatus, StoredDocument, id_prefix_of
 from assistant.domain.in_force import InForce
+from assistant.text.caches import remember_texts
 from assistant.text.language import WORD, fold, letters_of, word_groups
 from assistant.text.values import Span, spans_in
 
@@ -56,11 +57,20 @@ def says_in_force(key: str) -> bool:
 
 def names_days_in_force(text: str) -> bool:
     """Return whether a text has a day and words that say from or until when something is in force: "Prices
-    valid from 1 May 2026"."""
-    spans, rest = spans_in(text)
-    letters = letters_of(rest)
-    words = (word for kind in ("begins", "ends") for word in _WORDS[kind] if len(word) >= _FEWEST_LETTERS)
-    return bool(spans) and any(word in letters for word in words)
+    valid from 1 May 2026", "Prices (until 31 March)"."""
+    spans, rest = spans_in(text, today=date.min)
+    words, letters = {*_WORDS["begins"], *_WORDS["ends"]}, letters_of(rest)
+    is_alone = not words.isdisjoint(map(letters_of, re.split(r"[()\[\],;:\u2013]", rest)))
+    return bool(spans) and (
+        is_alone or any(word in letters for word in words if len(word) >= _FEWEST_LETTERS)
+    )
+
+
+def names_mark(text: str) -> bool:
+    """Return whether a text begins with a word such as "DRAFT" in capitals, or has one in brackets."""
+    first = next(iter(WORD.findall(text)), "")
+    is_loud = first.isupper() and fold(first) in _MARKS
+    return is_loud or _IN_BRACKETS.search(fold(text)) is not None
 
 
 def says_state(key: str) -> bool:
@@ -89,7 +99,7 @@ def read_in_force(
             found["until"] = spans[0][1]
         elif any(says) or (text and name in _WORDS["replaced"]):
             found["never"] = f"{key}: {', '.join(values)}"[:200]
-    names = _Name.of(path, title)
+    names = _name_of(path, title)
     if names.is_sure:
         found.setdefault("never", names.mark)
     if names.span:
@@ -146,6 +156,9 @@ class _Name:
         return cls(by_key, version, span, mark=next(iter(marks), ""), is_sure=is_sure)
 
 
+_name_of = remember_texts(2_000)(_Name.of)
+
+
 def _dated(found: Iterable[_Dated]) -> _Dated:
     """Return the first version and the shortest span of several names."""
     found = [*found]
@@ -179,7 +192,7 @@ class Edition:
     def of(cls, known: DocumentStatus | DocumentCard) -> Edition:
         """Return what a document says itself."""
         path = known.origin or "" if isinstance(known, DocumentStatus) else ""
-        said, name = known.in_force or InForce(), _Name.of(path, known.title)
+        said, name = known.in_force or InForce(), _name_of(path, known.title)
         return cls(known, name, said.since or known.effective_date, said.until, said.never)
 
     def under(self, key: str) -> Edition:

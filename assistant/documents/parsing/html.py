@@ -27,7 +27,7 @@ from unicodedata import category
 from turbohtml import Document, Element, Node, SelectorSyntaxError, Text, parse
 
 from assistant.documents import page as model
-from assistant.documents.aligned import preformatted
+from assistant.documents.aligned import delimited_blocks, preformatted
 from assistant.documents.symbols import UNKNOWN_SYMBOL, symbols
 from assistant.documents.tables import table_blocks
 from assistant.domain.errors import DocumentInvalidError
@@ -45,6 +45,10 @@ _REPEATED = "nav, [role=navigation], [role=banner], [role=contentinfo], [role=se
 _MARGINS = "header, footer"
 _WORKING = "a[href], button, form, img, input, h1, h2, h3, h4, h5, h6"
 """What a header or footer has that only leads elsewhere, or names the page."""
+_PARTS = "div, p, li, table"
+_FEWEST_WORDS = 5
+_MARKED = f"{_WORKING}, del, s, strike, sup, sub, [hidden], [style]"
+"""What a text below the line that ends a page has if it is more than words."""
 _OLDER_MAILS = "blockquote[type=cite], .gmail_quote, .yahoo_quoted, .protonmail_quote"
 """What programs for e-mail write around an older mail."""
 _NOTE_MARKS = "sup a[href^='#'], a[role=doc-noteref], a.footnote-ref"
@@ -149,9 +153,14 @@ def read_html(content: str, *, is_whole: bool = True) -> model.Page:
     reader = _Reader(_Survey(styles, controls, older_mails, notes, _panels(page, styles, controls), {}))
     words = _word_count(body)
     main = _main(page) if is_whole else None
-    banner = _banner(reader, _margins(body, main)) if is_whole else ""
     root = body if main is None else main
-    root.remove(f"{_REPEATED}, {_MARGINS}, aside" if is_whole and main is None else _REPEATED)
+    below = _below_rule(root)
+    banner = _banner(reader, [*below, *_notices(body, main), *(_margins(body, main) if is_whole else ())])
+    asides = root.select("aside") if is_whole and main is None else ()
+    idle = (aside for aside in asides if not any(map(_is_prose, aside.select("p, li, dd"))))
+    for part in (*below, *idle):
+        part.decompose()
+    root.remove(f"{_REPEATED}, {_MARGINS}" if is_whole and main is None else _REPEATED)
     beside = words - _word_count(root) - len(banner.split())
     blocks = reader.blocks(root)
     losses = [model.Loss(model.BESIDE_WORDS, words=beside)] if beside > 0 else []
@@ -183,7 +192,7 @@ def with_markup_read(page: model.Page) -> model.Page:
         match block:
             case model.Table(rows=rows):
                 cells = (
-                    tuple(replace(cell, blocks=tuple(chain(*map(opened, cell.blocks)))) for cell in row)
+                    tuple(replace(cell, blocks=tuple(chain(*map(opened_cell, cell.blocks)))) for cell in row)
                     for row in rows
                 )
                 return (replace(block, rows=tuple(cells)),)
@@ -198,6 +207,10 @@ def with_markup_read(page: model.Page) -> model.Page:
                 return (replace(block, runs=_in_one_line(read.blocks)),) if is_heading else read.blocks
             case _:
                 return (block,)
+
+    def opened_cell(block: model.Block) -> Iterable[model.Block]:
+        lines = model.text_of(block.runs).split("\n") if isinstance(block, model.Paragraph) else [""]
+        return (delimited_blocks(lines) if "|" in lines[0] else []) or opened(block)
 
     blocks = tuple(chain(*map(opened, page.blocks)))
     return replace(page, blocks=blocks, losses=tuple(losses))
@@ -214,11 +227,37 @@ def _main(page: Document) -> Element | None:
     return next((elements[0] for elements in candidates if len(elements) == 1), None)
 
 
+def _is_prose(part: Element) -> bool:
+    """Return whether the part is a sentence that leads nowhere: "Children under 12 only with an adult."."""
+    text = part.text.strip()
+    is_sentence = len(text.split()) >= _FEWEST_WORDS and text.endswith((".", "!"))
+    return is_sentence and part.select_one(f"{_WORKING}, {_PARTS}") is None
+
+
+def _notices(body: Element, main: Element | None) -> list[Element]:
+    """Return the sentences with a number that stand above the main element: "No delivery 12/20-01/03."."""
+    above = _elements(body.children) if main is not None and main.parent == body else ()
+    parts = takewhile(lambda part: part != main, above)
+    prose = (part for part in parts if part.tag in ("div", "p") and _is_prose(part))
+    return [part for part in prose if any(map(str.isdigit, part.text))]
+
+
 def _margins(body: Element, main: Element | None) -> list[Element]:
     """Return the headers and footers of a page: those of its main element and of articles are content."""
     content = frozenset(main.select(_MARGINS) if main is not None else ())
     outside = (margin for margin in body.select(_MARGINS) if margin not in content)
     return [margin for margin in outside if margin.closest("article, section") is None]
+
+
+def _below_rule(root: Element) -> list[Element]:
+    """Return the texts below the line that ends a page: an amendment of what is above it, under no heading of
+    its own. None where the line is one of several, or anything else is below it."""
+    rules = root.select("hr")
+    below = [*_elements(rules[0].next_siblings)] if len(rules) == 1 and rules[0].parent == root else []
+    are_texts = all(part.tag == "p" and part.select_one(_MARKED) is None for part in below)
+    is_short = sum(len(part.text) for part in below) <= model.LONGEST_BANNER
+    has_parts = len(root.select(f"{', '.join(_HEADINGS)}, table")) > 1
+    return below if are_texts and is_short and has_parts else []
 
 
 def _banner(reader: _Reader, margins: Iterable[Element]) -> str:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from assistant.documents import page as model
 from assistant.documents.aligned import has_gaps
 from assistant.documents.notes import note_marks, with_notes
-from assistant.documents.parsing.text import TextBuilder, link_begin, unmarked
+from assistant.documents.parsing.text import TextBuilder, link_begin, row_line, unmarked
 from assistant.documents.tables import Grid, grid_of
+from assistant.documents.whole import with_rules_of_all
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.text.marks import LINK_BEGIN, LINK_END
 
@@ -47,13 +48,14 @@ class Rendered:
 def render(page: model.Page) -> Rendered:
     """Return the page's text and what it leaves out. Raises DocumentInvalidError for a table of too many
     cells."""
+    page, away = with_rules_of_all(page)
     renderer = _Renderer(note_marks(page.blocks))
     if page.banner:
         renderer.builder.block(page.banner)
     renderer.blocks(with_notes(page.blocks))
     parsed = replace(renderer.builder.build(), banner=page.banner)
     of_page = (replace(loss, at=renderer.start_of(loss.where)) for loss in page.losses)
-    return Rendered(parsed, (*of_page, *renderer.losses()))
+    return Rendered(parsed, (*of_page, *away, *renderer.losses()))
 
 
 def words_in(text: str) -> int:
@@ -106,7 +108,7 @@ class _Renderer:
             case model.List():
                 self._list(block)
             case model.Table():
-                self._table(block)
+                self.builder.table(*self._table(block), depth=self._depth + 1)
             case _:
                 for text in self._lines(block):
                     if has_gaps(text):
@@ -161,9 +163,9 @@ class _Renderer:
             self._lost[f"{block.kind}s without text", str(self._place or "")] += 0
         return text
 
-    def _table(self, block: model.Table) -> None:
-        """Add a table: names of columns, then a row of texts for each row of cells. Names above empty columns
-        are lost.
+    def _table(self, block: model.Table) -> tuple[list[str], list[list[str]], list[str]]:
+        """Return the names of a table's columns, the texts of its rows, and the titles above each of these.
+        Names above empty columns are lost.
 
         Texts are by ``id(cell)``, because a cell that spans places is the same object at each of them.
         """
@@ -191,7 +193,7 @@ class _Renderer:
                 self._lose("names of empty columns", unmarked(name))
         if doubtful := [unmarked(names[place]) or str(place + 1) for place in block.doubtful]:
             self._lost[_DOUBTFUL.format(", ".join(doubtful)), str(self._place or "")] += 0
-        self.builder.table(names, rows, titles, depth=self._depth + 1)
+        return names, rows, titles
 
     # Text
 
@@ -223,8 +225,9 @@ class _Renderer:
                     if (text := self._in_a_line(item.blocks))
                 ]
             case model.Table():
-                rows = (filter(None, (self._in_a_line(cell.blocks) for cell in row)) for row in block.rows)
-                return ["; ".join(row) for row in rows]
+                names, rows, titles = self._table(block)
+                pairs = zip(rows, titles, strict=True)
+                return [row_line(row, names if len(row) > 1 else (), title)[0] for row, title in pairs]
             case model.Note():
                 text = self._in_a_line(block.blocks)
                 return [f"[{block.mark}] {text}" if block.mark and text else text]

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from itertools import zip_longest
+from urllib.parse import unquote
 
 from assistant.documents.aligned import ITEM
 from assistant.domain.documents import Link, ParsedDocument, Section, Span, Table, Unit, UnitKind
@@ -34,6 +35,10 @@ _LINK = re.compile(f"{LINK_BEGIN}([^{LINK_WORDS}]*){LINK_WORDS}([^{LINK_BEGIN}{L
 """A link: group 1 is the address, group 2 the words."""
 _SCHEME = re.compile(r"(?:https?://(?:www\.)?|mailto:|tel:)", re.I)
 """The begin of an address that is of use outside of the documents."""
+_FILE = re.compile(
+    r"(?<![^/])[^/?#]+\.(?!(?:html?|mdx?|markdown|erb|php|aspx?|jsp)\b)[a-z]\w{1,4}(?=\Z|[?#])", re.I
+)
+"""The name of a file that is no page, at the end of an address within the documents."""
 _NO_DIGITS = re.compile(r"\D+")
 _LOCAL_DIGITS = 7
 """Last digits of a telephone number that are compared: people leave out prefixes."""
@@ -67,10 +72,12 @@ def unmarked(marked: str) -> str:
 
 def shown_address(link: str, words: str) -> str:
     """Return what is shown behind the words of a link: its address where they do not say it, "
-    (https://forms.example)". Of an address within the documents nothing."""
+    (https://forms.example)". Of an address within the documents the name of a file that is no page, "
+    (LP-3.pdf)"."""
     scheme = _SCHEME.match(link)
     if scheme is None:
-        return ""
+        name = "" if ":" in link or not (file := _FILE.search(link)) else unquote(file[0])
+        return f" ({name})" if name and words.strip() and name.casefold() not in words.casefold() else ""
     is_on_web = scheme[0].lower().startswith("http")
     address = link if is_on_web else link[scheme.end() :].partition("?")[0]
     said, told = ("".join(_SCHEME.sub("", text).split()).casefold().rstrip("/") for text in (words, address))
@@ -225,7 +232,7 @@ class TextBuilder:
         for row, title in zip(read[is_named:], ("", *titles)[is_named:], strict=True):
             is_across = len(row) == 1 < len(shown_names)  # one cell across all columns
             path = normalize(title) if len(title) <= _LONGEST_NAME else ""
-            text, cells = _row_line([cell for cell, _ in row], [] if is_across else shown_names, path)
+            text, cells = row_line([cell for cell, _ in row], [] if is_across else shown_names, path)
             start = self.item_or_row(text, kind=UnitKind.ROW, depth=depth)
             if start is not None:
                 cell_spans.append(tuple(Span(start + cell.start, start + cell.end) for cell in cells))
@@ -339,7 +346,7 @@ def _moved_by(links: Sequence[Link], by: int) -> list[Link]:
     return [(start + by, end + by, address) for start, end, address in links]
 
 
-def _row_line(row: Sequence[str], names: Sequence[str], title: str) -> tuple[str, list[Span]]:
+def row_line(row: Sequence[str], names: Sequence[str], title: str) -> tuple[str, list[Span]]:
     """Return a row as a line, and the span of each cell in it: an empty cell has an empty span and is left
     out.
 
