@@ -40,7 +40,7 @@ _SHAPES_KEPT = 16
 one length. With 1, each layer compiles again."""
 _KERNELS_SHARED = "1"
 """oneDNN, inside OpenVINO, keeps 1,024 kernels more unless its variable says fewer. After inputs of each
-length from 8 to 256 tokens a process took 490 MiB; so it takes 290 (docs/decisions/0166-memory.md)."""
+length from 8 to 256 tokens a process had 416 MiB of its own; so it has 222 (docs/decisions/0166)."""
 
 
 class BertConfig(BaseModel):
@@ -274,9 +274,8 @@ def load_graph(graph: Any, *, threads: int, precision: Precision) -> Any:
     ``bfloat16`` rounds the operands of matrix products on processors that multiply in that type; on others
     the graph runs in float32, as no processor gains by imitating it.
     """
-    os.environ.setdefault(
-        "ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_SHARED
-    )  # read once, by the first kernel
+    # oneDNN reads it once, with the first kernel.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_SHARED)
     core = _openvino().Core()
     native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     settings = {

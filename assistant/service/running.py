@@ -506,7 +506,7 @@ _ROUNDING_S = 1e-6
 """Tolerance for sums of floats."""
 _PREPARED_AT_ONCE = 2
 """Answers of a tenant, where several share the process: under one, a question that waits for its model would
-hold the others up; with four, an agent of another tenant waited twice as long (docs/benchmarks.md)."""
+hold the others up; with four, an agent of another tenant waited three times as long (docs/decisions/0167)."""
 _RETRY_AFTER_S = 2.0
 """``Retry-After`` for an agent who asks too much at once."""
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -106,9 +106,10 @@ class IndexWriter:
 
     def close(self) -> None:
         """Close both stores and release the lock, also where closing one fails, as on a full disk."""
-        with ExitStack() as stack:
-            stack.callback(self._lock.release)
-            stack.callback(self._connection.close)
+        try:
+            self._connection.close()
+        finally:
+            self._lock.release()
 
     def replace(self, documents: Sequence[IndexedDocument]) -> None:
         """Write the documents; one without passages is removed.
