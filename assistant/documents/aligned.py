@@ -68,6 +68,8 @@ _FEWEST_LINES = 3
 """Fewer lines with gaps may be an accident."""
 _MOST_NAMES = 3
 """Lines of names above the columns."""
+_MOST_HEAD = 5
+"""Lines of the head of a page."""
 _SEEN_LINES = 50
 """Lines below names that tell where the columns are."""
 _WIDEST_LINE = 400
@@ -99,9 +101,17 @@ def _tables_of(lines: Sequence[str]) -> list[Block]:
         if tables := _delimited(lines, tabs, fewest=1):
             return tables
     lines = [line.expandtabs() for line in lines]
-    borders = [at for at, line in enumerate(lines) if _BORDER.fullmatch(line)]
-    if len(borders) > 1:
-        return [*_lines_apart(lines[: borders[0]]), *_grid_blocks(lines[borders[0] :])]
+    borders = [bool(_BORDER.fullmatch(line)) for line in lines]
+    if sum(borders) > 1:
+        inner = [
+            line.lstrip()[:1] in "|+" and not is_border
+            for line, is_border in zip(lines, borders, strict=True)
+        ]
+        begins = [at for at, is_border in enumerate(borders) if at and is_border and not inner[at - 1]]
+        return [*chain(*(_grid_blocks(lines[at:end]) for at, end in pairwise((0, *begins, len(lines)))))]
+    if head := _head([line.replace("|", " ").rstrip() for line in lines]):
+        tables = _tables_of(lines[head:])
+        return [*_lines_apart(lines[:head]), *tables] if tables else []
     stroke = next((at for at, line in enumerate(lines) if _RULE.fullmatch(line)), 0)
     lines = [
         line.replace("|", " ").rstrip() for line in lines if line.strip(" |") and not _RULE.fullmatch(line)
@@ -117,6 +127,55 @@ def _tables_of(lines: Sequence[str]) -> list[Block]:
     if not names:
         return _tables(rows, len(columns), declared=stroke if stroke in (1, 2) else 0)
     return _tables([*rows[:begin], names, *rows[begin:]], len(columns), named=begin)
+
+
+def _head(lines: Sequence[str]) -> int:
+    """Return how many first lines are the head of a page, "North Clinic        Page 2", above the names of
+    columns or their first values: the last of them stands as these do not."""
+    below = dict[int, list[_Span]]()
+    for first, line in enumerate(lines[: _MOST_HEAD + 1]):
+        columns = _columns([line for line in lines[first : first + _SEEN_LINES] if _is_wide(line)])
+        places = [_columns_below(text, columns) for text in _spans(line)]
+        is_full = len(columns) > 1 and len(places) >= len(columns) - 1
+        if is_full and all(len(each) == 1 for each in places) and len({*chain(*places)}) == len(places):
+            below[first] = columns
+    first = max(below, key=lambda at: len(_spans(lines[at])), default=0)
+    heads = (at for at in range(first) if _is_head(lines[at], lines[first], below[first]))
+    head = max(heads, default=-1) + 1
+    while head < first and _is_in_middle(lines[head], below[first]):
+        head += 1
+    return head
+
+
+def _is_in_middle(line: str, columns: Sequence[_Span]) -> bool:
+    """Return whether the text of a line is in the middle of all columns, rather than of those of values."""
+    (left, _), (first, _), *_, (_, right) = *columns, columns[-1]
+    text = next(iter(_spans(line)), (left, right))
+    is_inside = not _is_wide(line) and text[0] > left + _INDENT
+    return is_inside and abs(sum(text) - left - right) < abs(sum(text) - first - right)
+
+
+def _is_head(line: str, names: str, columns: Sequence[_Span]) -> bool:
+    """Return whether the texts of a line are no parts of the names below it. Parts stand as the names do, or
+    above several of them; and a line that has a left and a right text alone names no three columns."""
+    texts, named = _spans(line), _spans(names)
+    places = [_columns_below(text, columns) for text in texts]
+    if len(texts) < 2 or places[0][:1] != [0] or named[0][0] >= columns[0][1]:
+        return len(texts) > 1 and not all(places)
+    if len(places[0]) > 1 or not all(places):
+        return True
+    is_part = [
+        len(below) > 1 or any(_stands_as(text, name) for name in named)
+        for text, below in zip(texts, places, strict=True)
+    ]
+    is_small = any(names[left].islower() for left, _ in named)
+    is_twice = len({names[slice(*text)] for text in named}) < len(named)  # tables beside each other
+    return not all(is_part) or (len(texts) == 2 < len(columns) and not is_small and not is_twice)
+
+
+def _stands_as(text: _Span, other: _Span) -> bool:
+    """Return whether two texts have the same left edge, right edge or middle."""
+    return text[0] == other[0] or text[1] == other[1] or abs(sum(text) - sum(other)) <= _INDENT
 
 
 def _without_leaders(lines: Sequence[str]) -> list[str]:
@@ -248,21 +307,25 @@ def _lines_apart(lines: Sequence[str]) -> list[Block]:
 
 
 def _grid_blocks(lines: Sequence[str]) -> list[Block]:
-    """Return the table of a grid, and the text below it. A cell ends at a border; one without a bar in it is
-    across the columns there. Where borders are around the names and all values alone, a line is a row, unless
-    it has one text."""
+    """Return the table of a grid, and the text below it; lines without a grid as a text. A cell ends at a
+    border; one without a bar in it is across the columns there. Below the names a line is a row, unless it
+    has one text, or goes on with the cells above it."""
     borders = [at for at, line in enumerate(lines) if _BORDER.fullmatch(line)]
+    if not borders[1:]:
+        return _lines_apart(lines)
     corners = sorted({at for border in borders for at, sign in enumerate(lines[border]) if sign == "+"})
     ends = [at for at in corners if at - 1 not in corners]
-    is_list = len(borders) == _FEWEST_LINES and "=" not in lines[borders[1]]
     cells, tops = defaultdict[int, dict[range, str]](dict), [0] * len(ends)
     count = head = 0
+    above, is_list = list[str](), not borders[2:]
     for at, line in enumerate(lines[: borders[-1]]):
         bars = _bars(line, ends)
         parts = [(number, end, line[left + 1 : right]) for (number, left), (end, right) in pairwise(bars)]
-        strokes = [bool(part) and not part.strip("-=:") for *_, part in parts]
-        head = head or (count if at in borders and ("=" in line or is_list) else 0)
-        is_row = is_list and at > borders[1] + 1 and sum(bool(part.strip()) for *_, part in parts) > 1
+        texts = [part for *_, part in parts]
+        strokes = [bool(part) and not part.strip("-=:") for part in texts]
+        is_head = at in borders and ("=" in line or len(borders) == _FEWEST_LINES)
+        head, is_list = head or (count if is_head else 0), is_list or at in borders[1:]
+        is_row = is_list and sum(map(bool, map(str.strip, texts))) > 1 and not _goes_on(above, texts)
         count += is_row or any(strokes)
         for (number, end, part), is_stroke in zip(parts, strokes, strict=True):
             if is_stroke or is_row:
@@ -270,8 +333,20 @@ def _grid_blocks(lines: Sequence[str]) -> list[Block]:
             if not is_stroke:
                 places, row = range(number, end), cells[tops[number]]
                 row[places] = f"{row.get(places, '')} {part}"
+        above = [] if any(strokes) else texts
     rows = [[*_grid_row(cells[row], len(ends) - 1)] for row in range(1, count + 1)]
     return [*table_blocks(rows, header_rows=head), *_lines_apart(lines[borders[-1] + 1 :])]
+
+
+def _goes_on(above: Sequence[str], texts: Sequence[str]) -> bool:
+    """Return whether the texts of a line in a grid go on with those above, or are below a border: no first
+    word has room in the cell above it, a text above has several words, and no two are of one kind."""
+    pairs = [pair for pair in zip(above, texts, strict=False) if all(map(str.strip, pair))]
+    has_room = any(len(upper.rstrip()) + len(text.split()[0]) + 1 < len(upper) for upper, text in pairs)
+    are_values = any(is_value(text.strip(), [upper.strip()]) for upper, text in pairs)
+    is_new = bool(above) and bool(texts[0].strip()) and not above[0].strip()
+    is_long = any(" " in upper.strip() for upper, _ in pairs)
+    return not above or (is_long and not (has_room or are_values or is_new))
 
 
 def _grid_row(texts: Mapping[range, str], width: int) -> Iterator[Cell]:
@@ -501,7 +576,7 @@ def _names_above(lines: Sequence[str], columns: Sequence[_Span]) -> list[str]:
     names, spans = _lowest_names(lines[-1], columns), [*columns]
     for line in reversed(lines if names else ()):
         texts = _spans(line)
-        narrow, wide = (_ranges_below(texts, spans, is_wide=is_wide) for is_wide in (False, True))
+        narrow, wide = (ranges_above(texts, spans, is_wide=is_wide) for is_wide in (False, True))
         is_divided = line is lines[-2:][0] and sum(map(len, wide)) == len(columns) - 1
         ranges = wide if is_divided else narrow
         if line is not lines[-1]:
@@ -534,10 +609,12 @@ def _lowest_names(line: str, columns: Sequence[_Span]) -> list[str]:
     return names
 
 
-def _ranges_below(texts: Sequence[_Span], columns: Sequence[_Span], *, is_wide: bool) -> list[range]:
+def ranges_above(
+    texts: Sequence[_Span], columns: Sequence[_Span], *, is_wide: bool = False, nearest: float = 1
+) -> list[range]:
     """Return the columns that each text of a line stands above: those that it covers, else the nearest one;
     or more if it stands in their middle. ``is_wide``: the most, where it stands in the middle of several
-    ranges."""
+    ranges. ``nearest``: places that are as near as the same one."""
     covered = [
         [at for at in _columns_below(text, columns) if _is_above(text, columns[at])]
         or [min(range(len(columns)), key=lambda at: abs(sum(text) - sum(columns[at])))]
@@ -558,7 +635,7 @@ def _ranges_below(texts: Sequence[_Span], columns: Sequence[_Span], *, is_wide: 
             if right - left == 1:
                 shift = min(shift, abs(text[0] - edges[0]), abs(text[1] - edges[1]))
             size = left - right if is_wide else right - left
-            shifts[range(left, right)] = max(0.5 if is_wide else 1, shift), size
+            shifts[range(left, right)] = max(nearest / 2 if is_wide else nearest, shift), size
         result.append(min(shifts, key=shifts.__getitem__))
     return result
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ from assistant.documents import files, front_matter
 from assistant.documents.page import Block, Cell, Heading, Page, Paragraph, Table, plain
 from assistant.domain.errors import DocumentInvalidError
 from assistant.text.editions import is_over, says_in_force, says_state
-from assistant.text.language import letters_of
+from assistant.text.language import letters_of, word_groups
 
 Entry = Mapping[str, object]
 """An object of an export, by its keys."""
 OWN_BODIES = ("text", "answer", "markdown")
 OWN_KEYS = frozenset({*front_matter.KEYS, *files.UNSHOWN_KEYS, "question", *OWN_BODIES})
-_FEWEST_BODY_WORDS, _LONGEST_TITLE_WORDS, _LONGEST_CELL_WORDS = 5, 15, 30
+_FEWEST_BODY_WORDS, _LONGEST_TITLE_WORDS, LONGEST_CELL_WORDS = 5, 15, 30
 """Words of most bodies, of a title, and of what may stand in a cell of a table."""
 _TOKEN = re.compile(r"(?!\d{4}-\d\d-)[\w.-]{1,64}")
 _NO_TITLE = re.compile(r"://|[@\n]|\.\Z|\A\d{4}-\d\d-")
@@ -44,6 +44,12 @@ _OF_SYSTEM_NAME = re.compile(
     r"avatar|count|hash|hits|icon|id|image|logo|order|position|rank|score|slug|sum|views|votes"
 )
 """Word in the name of a key whose numbers, codes or addresses say something of the system."""
+_ID_NAME = re.compile(
+    r"art|article|case|code|ean|gtin|id|isbn|key|nr|num|number|pzn|ref|reference|sku|slug|uu?id"
+)
+"""Word in the name of a key whose values name entries."""
+_UNIT_NAMES = ("unit", "uom", "currency", "unit code", "currency code")
+"""Name of a key whose text says what a number beside it counts."""
 _INNER_TEXTS = ("rendered", "html", "value", "text", "content", "children")
 """Keys of a text inside of a key: ``"title": {"rendered": "Fees"}``, as WordPress has it."""
 
@@ -58,6 +64,8 @@ class ExportKeys:
     """Keys of the system, as counts and ids of other entries."""
     gaps: frozenset[str] = frozenset()
     """Keys that have a value in some entries and null in others, where it says "none"."""
+    repeated: frozenset[str] = frozenset()
+    """Titles (``title_in``) of several entries: an id needs the line too."""
 
 
 # Files
@@ -135,7 +143,7 @@ def _has_articles(value: object) -> bool:
     rows = _objects_in(value)
     parts = cast(Entry, value).values() if isinstance(value, Mapping) else rows
     longest = (max((len(text_in(text).split()) for text in row.values()), default=0) for row in rows)
-    is_own = 2 * sum(words > _LONGEST_CELL_WORDS for words in longest) > len(rows)
+    is_own = 2 * sum(words > LONGEST_CELL_WORDS for words in longest) > len(rows)
     return is_own or any(map(_has_articles, parts))
 
 
@@ -200,7 +208,7 @@ def _keys_of(entries: Sequence[Entry]) -> ExportKeys:
     left = {key: texts[key] for key in free if 2 * len(texts[key]) >= len(entries)}
     read: dict[str, str] = {}
     for ours, others, rank in _CHOICES:
-        ranks = {key: rank(each) for key, each in left.items()}
+        ranks = {key: rank(each) for key, each in left.items() if ours != "id" or _may_be_id(key, each)}
         if any(2 * len(values.get(own, ())) >= len(entries) for own in (ours, *others)):
             read[ours] = ours
         elif any(ranks.values()):
@@ -209,13 +217,36 @@ def _keys_of(entries: Sequence[Entry]) -> ExportKeys:
     ids = {*texts.get(read.get("id", ""), ())}
     unshown = [key for key, each in values.items() if _is_of_system(key, each, ids)]
     unshown += [key for key, each in values.items() if _is_state(key, each, len(entries))]
-    gaps = {key for entry in entries for key in values if entry.get(key, "") is None}
-    return ExportKeys(read, frozenset(unshown), frozenset(filter(lambda key: not says_in_force(key), gaps)))
+    gaps = {
+        key for entry in entries for key in values if entry.get(key, "") is None and not says_in_force(key)
+    }
+    titles = Counter(title_in(entry, read) for entry in entries)
+    repeated = frozenset(title for title, count in titles.items() if count > 1)
+    return ExportKeys(read, frozenset(unshown), frozenset(gaps), repeated)
+
+
+def title_in(entry: Entry, read: Mapping[str, str]) -> str:
+    """Return the title of an entry: below the key that has it, else the begin of its first text."""
+    own = (text_in(entry.get(read.get(ours, ours))) for ours in ("title", "question"))
+    texts = (value for value in entry.values() if isinstance(value, str) and _has_words(value))
+    first = next(texts, "").split()
+    more = "…" * (len(first) > _LONGEST_TITLE_WORDS)
+    return next(filter(None, own), " ".join(first[:_LONGEST_TITLE_WORDS]) + more)
+
+
+def _has_words(text: str) -> bool:
+    return any(map(str.isalpha, text)) and text not in word_groups("currencies")["codes"]
 
 
 def _body_rank(texts: Sequence[str]) -> int:
     words = [len(text.split()) for text in texts]
     return sum(words) if 2 * sum(number >= _FEWEST_BODY_WORDS for number in words) > len(words) else 0
+
+
+def _may_be_id(key: str, texts: Sequence[str]) -> bool:
+    """Return whether a key is called as one of ids is, or has codes: bare numbers and words may be facts."""
+    is_named = any(_ID_NAME.fullmatch(word.lower()) for word in _NAME_WORDS.findall(key))
+    return is_named or all(any(map(str.isalpha, text)) and not text.isalpha() for text in texts)
 
 
 def _id_rank(texts: Sequence[str]) -> bool:
@@ -232,7 +263,7 @@ def _title_rank(texts: Sequence[str]) -> int:
 
 def _is_title(text: str) -> bool:
     is_short = len(text.split()) <= _LONGEST_TITLE_WORDS
-    return is_short and any(map(str.isalpha, text)) and not _NO_TITLE.search(text)
+    return is_short and _has_words(text) and not _NO_TITLE.search(text)
 
 
 def _address_rank(texts: Sequence[str]) -> bool:
@@ -296,7 +327,7 @@ def lines_of(name: str, value: object) -> Iterator[str]:
     """Yield what a key says in lines: "plans > Base: sessions: 6; copay eur: 14" of {"plans": {"Base":
     {"sessions": 6, "copay_eur": 14}}}. Long texts of an object have lines of their own. A value that is null
     in an object is "none"."""
-    is_object = isinstance(value, Mapping)
+    is_object = isinstance(value, Mapping) and not _quantity(cast(object, value))
     parts: list[tuple[str, object]] = [("", value)]
     if is_object:
         parts = [(key.replace("_", " "), part) for key, part in cast(Entry, value).items()]
@@ -316,9 +347,24 @@ def lines_of(name: str, value: object) -> Iterator[str]:
 
 
 def _is_nested(value: object) -> bool:
-    return isinstance(value, Mapping | list) and says_something(cast(object, value))
+    is_inner = isinstance(value, Mapping | list) and says_something(cast(object, value))
+    return is_inner and not _quantity(cast(object, value))
+
+
+def _quantity(value: object) -> str:
+    """Return the number and the unit of an object that has nothing else: "18.5 EUR" of {"amount": 18.5,
+    "currency": "EUR"}; "" for any other value."""
+    fields: Entry = cast(Entry, value) if isinstance(value, Mapping) else {}
+    parts = sorted(fields.items(), key=lambda part: _is_unit(part[0]))
+    texts = [f"{text}".strip() for _, text in parts]
+    is_one = len(parts) == 2 and isinstance(parts[0][1], int | float) and isinstance(parts[1][1], str)
+    return " ".join(texts) if is_one and _is_unit(parts[1][0]) else ""
+
+
+def _is_unit(name: str) -> bool:
+    return f" {name}".casefold().replace("_", " ").endswith(tuple(f" {each}" for each in _UNIT_NAMES))
 
 
 def _written(value: object) -> str:
-    text = str(value).strip()
+    text = _quantity(value) or str(value).strip()
     return {"None": "none", "[]": "none", "{}": "none", "True": "yes", "False": "no"}.get(text, text)

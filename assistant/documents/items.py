@@ -19,6 +19,7 @@ from turbohtml import Document, parse
 
 from assistant.documents import files, front_matter
 from assistant.documents.exports import (
+    LONGEST_CELL_WORDS,
     OWN_BODIES,
     OWN_KEYS,
     ExportKeys,
@@ -27,6 +28,7 @@ from assistant.documents.exports import (
     page_of,
     says_something,
     text_in,
+    title_in,
 )
 from assistant.documents.formats import convert
 from assistant.documents.formats.text_files import decoded, decoded_page
@@ -276,22 +278,33 @@ def _line_item(origin: str, fields: Mapping[str, object], export: ExportKeys) ->
     if own_id is not None and front_matter.is_withdrawn(named):
         return files.SourceWithdrawal(own_id, origin)
     is_own = not set(OWN_BODIES).isdisjoint(fields)
+    is_row = {"question", *OWN_BODIES}.isdisjoint(named) and "text" not in export.read
+    read = OWN_KEYS.intersection(keys.values()) if is_row else {*keys.values()}
     left = {
         key: value
         for key, value in fields.items()
-        if key not in keys.values() and (says_something(value) or (value is None and key in export.gaps))
+        if key not in read and (says_something(value) or (value is None and key in export.gaps))
     }
     shown = [key for key in left if key not in export.unshown]
-    _add_lines(named, [line for key in shown for line in lines_of(key, left[key])], is_own=is_own)
+    lines = [[*lines_of(key, left[key])] for key in shown]
+    row = (
+        [text for text, *more in lines if not more and len(text.split()) <= LONGEST_CELL_WORDS]
+        if is_row
+        else []
+    )
+    rest = [line for part in lines for line in part if line not in row]
+    _add_lines(named, ["; ".join(row), *rest] if row else rest, is_own=is_own)
     if {"question", *OWN_BODIES}.isdisjoint(named):
         no_id = "" if own_id else "id, and "
         there = first_of([f'"{key:.60}"' for key in fields], most=_SHOWN_KEYS)
         raise DocumentInvalidError(f"missing: {no_id}{_BODIES}; there are {there}")
     title = files.text_field(named.get("title", named.get("question")))
+    if not title and named.keys().isdisjoint(("title", "question")):
+        named["title"] = title = title_in(fields, export.read) or own_id or "".join(row[:1])
     if own_id is None and title and "id" not in export.read:
-        named["id"] = own_id = files.page_id(f"{files.file_of(origin)}/{title.replace('/', ' ')}.md")
-    if not is_own:
-        named.setdefault("title", title or own_id)
+        name, line = title.replace("/", " "), origin.rpartition(":")[2]
+        name = f"{name} {line}" if title in export.repeated else name
+        named["id"] = own_id = files.page_id(f"{files.file_of(origin)}/{name}.md")
     is_text = "answer" not in named and not {"text", "markdown"}.isdisjoint(named)
     body = _text_body(named) if is_text else _answer_body(named)
     body["title"] = unescape(str(body["title"]))
@@ -307,15 +320,23 @@ def _line_item(origin: str, fields: Mapping[str, object], export: ExportKeys) ->
 def _keys_read(fields: Mapping[str, object], export: ExportKeys) -> dict[str, str]:
     """Return for each of our keys the line's key that is read: its own, or the export's where that has no
     text."""
-    keys = {key: key for key in fields if key in OWN_KEYS}
-    if isinstance(address := fields.get("url"), str) and not front_matter.is_address(address):
-        del keys["url"]
+    keys = {key: key for key, value in fields.items() if key in OWN_KEYS and _has_our_form(key, value)}
     has_body = any(text_in(fields.get(body)) for body in OWN_BODIES)
     for ours, key in export.read.items():
         is_read = has_body if ours == "text" else text_in(fields.get(keys.get(ours, "")))
         if key != ours and text_in(fields.get(key)) and not is_read:
             keys["answer" if ours == "text" and "question" in keys else ours] = key
     return keys
+
+
+def _has_our_form(key: str, value: object) -> bool:
+    """Return False for a key that other exports have too, in another form: "item" with a name, "type" with an
+    object. Their readers see it as any unknown key."""
+    if key == "item":
+        return value is None or isinstance(value, Mapping)
+    if key in ("source", "type", "owner"):
+        return not isinstance(value, Mapping | list)
+    return key != "url" or not isinstance(value, str) or front_matter.is_address(value)
 
 
 def _metadata(fields: Mapping[str, object], keys: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

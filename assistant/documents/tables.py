@@ -25,9 +25,21 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, groupby, pairwise, takewhile
 
-from assistant.documents.page import Block, Cell, Paragraph, Place, Run, Table, all_runs, one_line, text_of
+from assistant.documents.page import (
+    Block,
+    Cell,
+    Heading,
+    Paragraph,
+    Place,
+    Run,
+    Table,
+    all_runs,
+    one_line,
+    text_of,
+)
 from assistant.domain.errors import DocumentInvalidError
 from assistant.text.codes import codes_in
+from assistant.text.language import word_groups
 from assistant.text.values import amount_of, quantities
 
 MOST_CELLS = 500_000
@@ -57,6 +69,8 @@ _DITTO = frozenset(['"', "\u201c", "\u201d", "\u201e", "\u2033", "\u3003", "''",
 _FORM_LABEL = re.compile("[:\u2610-\u2612]\\s*$|^[\u2610-\u2612]")
 """A text of a form and not the name of a column: it ends in a colon, "Name:", or has a check box, "☐
 Adult"."""
+_IN_STROKES = re.compile(r"([-=*_~])\1+\s*\w.*\1\1")
+"""A title in any column: "--- Home care ---"."""
 _SENTENCE_ENDS = (".", "!", "?")
 _LONGEST_NAME_WORDS = 8
 """Words of a column's name."""
@@ -68,8 +82,16 @@ _SEEN_ROWS = 50
 """Rows that judge whether the first of them is a header."""
 _MOST_TITLE_LINES = 4
 """Rows of titles and dates above the names of a file of separated values."""
+_FEWEST_STEPS = 4
+"""Rows of a triangle of values and its names."""
 _FEWEST_AROUND = 2
 """Rows above and below one that shall name the columns of those below."""
+_CONTINUED = re.compile(r"\(\s*(?:[2-9]\s?/\s?[2-9]\s*\)|([^\W\d_]+))|\A([^\W\d_]+)")
+"""What says that a table goes on: "(continued overleaf)", "(2/3)"."""
+_NOTE_MARK = re.compile(
+    r"(?:\*{1,3}(?!\*)|[\u2020\u2021\u00a7\u00b9\u00b2\u00b3])\)?\s?(?=[^\W_])(?!.*\*\s*\Z)"
+)
+"""The mark of a note: "* only on Mondays", and no title in stars, "** METER **"."""
 NOTE_WORDS = 6
 """A text alone in its row with at least this many words is a note, not a value of the first column."""
 
@@ -293,11 +315,44 @@ def read_band(
     ``names_expected``: its tables nearly always have names, as those of a sheet: of two columns of words the
     first row names them, if nothing speaks against it.
     """
+    rows = _with_names_first(rows) if len(rows) >= _FEWEST_STEPS else rows
     band = _Band(rows, regions, declared, names_expected=names_expected)
     at = 0
     while at < len(rows):
         at += band.take(at)
     band.end()
+
+
+def _with_names_first(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return the rows of a triangle of values with its names, which stand below the last row, above them."""
+    *values, last = rows
+    first, columns = min(rows[0].texts, default=0), [row.texts.keys() for row in values]
+    fewest = len(columns[0])  # 1: the first row has its name alone, and the last name has no value
+    are_steps = all(len(row) == at for at, row in enumerate(columns, start=fewest)) and all(
+        above < row for above, row in pairwise(columns)
+    )
+    named = last.texts.keys() - ({max(last.texts)} if fewest == 1 and last.texts else set())
+    is_below = (
+        len(values) > fewest % 2 + 1
+        and fewest in (1, 2)
+        and named == columns[-1] - {first}
+        and not any(map(_DIGIT.search, last.texts.values()))
+    )
+    if not are_steps or not is_below:
+        return rows
+    names, *others = (
+        replace(
+            row,
+            cells={
+                at: replace(cell, rows=1, columns=1, is_name=row is last)
+                for at, cell in row.cells.items()
+                if cell.text
+            },
+        )
+        for row in (last, *values)
+    )
+    alone = [replace(others.pop(0), number=last.number)] if fewest == 1 else []
+    return [replace(names, number=others[0].number - 1), *others, *alone]
 
 
 class _Band:
@@ -359,6 +414,11 @@ class _Band:
         header = _header(rest, self._columns, declared, names_expected=self._names_expected)
         columns = set(self._columns)
         above = next((each for each in reversed(self._regions) if columns <= set(each.columns)), None)
+        if above and rest[1:] and _names_again(rest[0], above):
+            header = header or [*rest[:1]]
+            if [row.texts for row in header] == [row.texts for row in above.header]:
+                return self._start_same(above)
+            above = None
         if above and above.values() and (not header or self._goes_on(rest, above, len(header))):
             if above is not self._regions[-1]:
                 above = Region(above.header, above.columns)
@@ -385,6 +445,13 @@ class _Band:
             cells = {column: cell for column, cell in upper.items() if column != first}
             self._table.header[0] = replace(header[0], cells=cells)
         return max(1, len(header))
+
+    def _start_same(self, above: Region) -> int:
+        """Go on with a table whose names come again, or begin one like it after another table."""
+        if above is not self._regions[-1]:
+            self._regions.append(Region(above.header, above.columns))
+        self._table, self._columns = self._regions[-1], above.columns
+        return len(above.header)
 
     def _goes_on(self, rows: Sequence[Row], above: Region, header_rows: int) -> bool:
         """Return whether rows that begin like a header are more rows of the table above.
@@ -455,7 +522,7 @@ class _Band:
         if self._is_title(table, at):
             self._titles.append(row)
         else:
-            is_note = len(self._columns) > 1 and self._columns[0] in row.cells and _is_long(row)
+            is_note = len(self._columns) > 1 and self._columns[0] in row.cells and _is_note(row, table)
             self._add(table, row, is_note=is_note or _is_across(row, self._columns))
 
     def _is_title(self, table: Region, at: int) -> bool:
@@ -466,14 +533,16 @@ class _Band:
         """
         row, rest = self._rows[at], self._rows[at + 1 : at + _SEEN_ROWS]
         first = self._columns[0]
-        text = row.texts.get(first, "")
+        is_in_strokes = _IN_STROKES.fullmatch(row.text) is not None
+        text = row.text if is_in_strokes else row.texts.get(first, "")
         full = [each for each in rest if each.alone() is None]
-        if not full or not text or text.endswith(_SENTENCE_ENDS) or full[0].texts.get(first) == text:
+        names = [name for each in table.header for column, name in each.texts.items() if column != first]
+        if not full or full[0].texts.get(first) == text or text in ("", *names) or _says_note(text):
             return False
         values = table.values()
         others = [each.cells[first] for each in values[-1:] if first in each.cells]
         is_shown = row.is_named() and not any(cell.is_name for cell in others)
-        if _is_across(row, self._columns) or is_shown or text.endswith(":"):
+        if _is_across(row, self._columns) or is_shown or is_in_strokes or text.endswith(":"):
             return True
         if rest[0].alone() is None and self._begins_header(table, rest, at + 1, is_after_title=True):
             return True
@@ -503,7 +572,7 @@ class _Band:
         cells (CSV), by a text in a column that had none, by values of other kinds below it, or as it is below
         a title, like the first header.
         """
-        row, first = rest[0], self._columns[0]
+        row = rest[0]
         if not table.rows or len(row.texts) < 2 or all(each.alone() is not None for each in rest[1:]):
             return False
         names, before = table.header[0].texts if table.header else {}, self._rows[at - 1]
@@ -517,7 +586,7 @@ class _Band:
         is_plain = not (table.header and table.header[0].is_named()) and (is_other or is_titled)
         has_contrast = _has_contrast(row, rest[1:2])
         is_repeated = has_contrast and any(names.get(column) == text for column, text in row.texts.items())
-        is_again = bool(names) and (is_repeated or _is_again(row, table.header, first))
+        is_again = is_repeated or _names_again(row, table)
         has_contrast |= is_below and _is_capital(row, rest[1:])
         is_plain = (has_contrast or (not table.header and _divides(rest, self._columns))) and (
             is_plain or _is_turn(row, table.values(), rest[1:], is_below_title=is_below)
@@ -553,6 +622,22 @@ def _is_across(row: Row, columns: Sequence[int]) -> bool:
 
 def _is_long(row: Row) -> bool:
     return len(row.text.split()) >= NOTE_WORDS
+
+
+def _says_note(text: str) -> bool:
+    """Return whether a text begins with the mark or word of a note, or ends like a sentence."""
+    word = text.partition(":")[0].split(" ")[0].lower()
+    is_named = ":" in text.rstrip(": ") and word in word_groups("note_words")["begins"]
+    return is_named or _NOTE_MARK.match(text) is not None or text.endswith(_SENTENCE_ENDS)
+
+
+def _is_note(row: Row, table: Region) -> bool:
+    """Return whether a row of one text below values is a note: it is long, says so, or has more words than
+    any text of the first column in a table with titles."""
+    most = max((len(text.split()) for text in _below(table.values(), table.columns[0])), default=0)
+    words = len(row.text.split())
+    is_last = any(table.across.values()) and max(most, _LONGEST_PAIR_WORDS - 1) < words
+    return is_last or words >= NOTE_WORDS or (words > 1 and _says_note(row.text))
 
 
 # Names of columns
@@ -637,7 +722,8 @@ def names_columns(rows: Sequence[Row], columns: Sequence[int], *, names_expected
     """
     row, tallest = rows[0], max((cell.rows for cell in rows[0].cells.values()), default=1)
     names, first = row.texts, columns[0]
-    others = [each for each in rows[tallest:] if not _is_again(each, [row], first)]
+    others = [each for each in rows[tallest:] if not _IN_STROKES.fullmatch(each.text)]
+    others = _not_names_again(others, row, columns)
     below = [each for each in others if each.alone() is None or first not in each.cells] or rows[tallest:]
     if not below or len(row.cells) < 2 or not names:
         return False
@@ -696,6 +782,35 @@ def _is_again(row: Row, header: Sequence[Row], first: int) -> bool:
     same = sum(names.get(column) == text for column, text in row.texts.items() if column != first)
     is_corner = corner == row.texts.get(first) and 2 * len(row.texts) > len(names)
     return is_corner or 2 * same > len(names.keys() - {first})
+
+
+def _is_numbered_again(row: Row, names: Row) -> bool:
+    """Return whether most texts of a row are names with other numbers: "Week 24 | Mon 8" for "Week 23 | Mon
+    1"."""
+    pairs = ((text, names.texts.get(column, "")) for column, text in row.texts.items())
+    same = sum(_DIGITS.sub("0", text) == _DIGITS.sub("0", name) for text, name in pairs)
+    return 2 * same > len(names.texts)
+
+
+def _not_names_again(rows: Sequence[Row], names: Row, columns: Sequence[int]) -> Sequence[Row]:
+    """Return the rows without those that name the columns again. Names with other numbers are few rows of
+    three or more columns, and neither the first row nor the last."""
+    others = [each for each in rows if not _is_again(each, [names], columns[0])]
+    numbered = [at for at, each in enumerate(others) if _is_numbered_again(each, names)]
+    is_few = 3 * len(numbered) <= len(others) and not {0, len(others) - 1}.intersection(numbered)
+    return (
+        [each for at, each in enumerate(others) if at not in numbered] if is_few and columns[2:] else others
+    )
+
+
+def _names_again(row: Row, table: Region) -> bool:
+    """Return whether a row below those of a table has its names, and other numbers at most; no values have
+    them."""
+    if not table.header:
+        return False
+    values = [_is_numbered_again(each, row) for each in table.values()]
+    is_numbered = _is_numbered_again(row, table.header[0]) and not any(values)
+    return is_numbered or _is_again(row, table.header, table.columns[0])
 
 
 def _below(rows: Sequence[Row], column: int) -> list[str]:
@@ -1010,6 +1125,61 @@ def _is_sum(row: Row, rows: Sequence[Row]) -> bool:
         if len(amounts) > 2 and abs(sum(amounts[:-1]) - amounts[-1]) < _SAME_SUM:
             return True
     return False
+
+
+# Tables that go on
+
+
+def with_names_of_before(blocks: Sequence[Block]) -> list[Block]:
+    """Return the blocks, in which a table that goes on after a break has the names of the one before.
+
+    It has as many columns, with values of the same kinds. Between them is nothing, or a text or heading says
+    it: "(continued)", "Top-up list (2/2)". Only there a first row that is no row of names, as it has an empty
+    cell, is one of values although the shape took it for names.
+    """
+    made = list[Block]()
+    before, between = None, list[Block]()
+    for block in blocks:
+        table = block
+        if isinstance(table, Table):
+            texts = [each for each in between if isinstance(each, Heading | Paragraph)]
+            is_said = any(_says_that_it_goes_on(text_of(runs)) for runs in all_runs(texts))
+            if before and (is_said or not between) and _goes_on_below(table, before, is_said=is_said):
+                names = before.rows[: before.header_rows]
+                table = replace(table, rows=(*names, *table.rows), header_rows=len(names))
+            before, between = table if table.header_rows else None, []
+        else:
+            between.append(block)
+        made.append(table)
+    return made
+
+
+def _says_that_it_goes_on(text: str) -> bool:
+    words = word_groups("note_words")["goes_on"]
+    return any(not any(each) or not words.isdisjoint(each) for each in _CONTINUED.findall(text.lower()))
+
+
+def _goes_on_below(table: Table, before: Table, *, is_said: bool) -> bool:
+    """Return whether a table has values below the names of the table before: three columns or more."""
+    rows, above = (
+        [[_cell_text(cell) for cell in row if cell] for row in grid_of(each.rows)] for each in (table, before)
+    )
+    width = len(above[0])
+    first, values = rows[0], [row for row in above[before.header_rows :] if len({*row}) > 1]
+    below = [row for row in rows if len({*row}) > 1]
+    has_names = table.header_rows and not (is_said and table.header_rows == 1 and "" in first[1:])
+    if width <= 2 or has_names or {*map(len, rows)} != {width} or not values or not below:
+        return False
+    columns = zip(zip(*values, strict=False), zip(*below, strict=False), strict=True)
+    return all(are_alike(*map(_filled, pair)) for pair in [*columns][1:] if all(map(any, pair)))
+
+
+def _filled(texts: Iterable[str]) -> list[str]:
+    return [*filter(None, texts)]
+
+
+def _cell_text(cell: Cell) -> str:
+    return one_line(" ".join(map(text_of, all_runs(cell.blocks))))
 
 
 # Tables of documents

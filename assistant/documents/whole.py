@@ -33,6 +33,7 @@ from assistant.documents.page import (
     plain,
     text_of,
 )
+from assistant.documents.tables import with_names_of_before
 from assistant.domain.documents import ParsedDocument, Unit, UnitKind
 from assistant.text.editions import names_days_in_force, names_mark, says_in_force
 from assistant.text.language import WORD, fold, word_groups
@@ -40,6 +41,8 @@ from assistant.text.values import SECONDS, amount_of, quantities
 
 _FIRST_TEXTS, _LONGEST_TERM = 5, 160
 """First texts, and characters of one that may hold for all of a document."""
+_ENDS = (".", "!", "?")
+_STROKE = re.compile(r"[-_=*\u2014]{3,}[^\S\n]*(?:\n\s*|\Z)")
 _CURRENCY = re.compile(r"(?<![^\W_])(?<!\d\s)(?:[$\u20ac\u00a3\u00a5](?![\w{(])|[A-Z]{3}\b)(?!\s?\d)")
 """What may be a currency, and is beside no number."""
 _MONEY = re.compile(
@@ -64,6 +67,7 @@ _Amount = tuple[str, str]
 def with_rules_of_all(page: Page) -> tuple[Page, list[Loss]]:
     """Return the page with what it says of all of its rows in its banner; and a loss for what is too long for
     that."""
+    page = _with_amendment(replace(page, blocks=tuple(with_names_of_before(page.blocks))))
     lines, gone, losses = dict.fromkeys(filter(None, [page.banner])), set[int](), list[Loss]()
     for rules in _rules_of_all(page.blocks):
         texts = [_text(block) for block in rules if not isinstance(block, Heading)]
@@ -74,6 +78,39 @@ def with_rules_of_all(page: Page) -> tuple[Page, list[Loss]]:
             losses.append(Loss(f'what may hold for all of it ("{shown}") is not beside each row of it.'))
     blocks = tuple(block for block in page.blocks if id(block) not in gone)
     return replace(page, blocks=blocks, banner=banner_of(lines)[0]), losses
+
+
+def is_stroke(block: Block) -> bool:
+    """Return whether a block is a line of strokes, as readers make of what is drawn between texts."""
+    return _STROKE.fullmatch(_bare(block)) is not None
+
+
+def _with_amendment(page: Page) -> Page:
+    """Return the page without its strokes. A short text below its only one, under no heading of its own, is
+    an amendment of what is above, and goes into the banner."""
+    drawn = [at for at, block in enumerate(page.blocks) if _STROKE.match(_bare(block))]
+    if not drawn:
+        return page
+    above, rest = page.blocks[: drawn[0]], map(_without_stroke, page.blocks[drawn[0] :])
+    below = [block for block in rest if not isinstance(block, Paragraph) or block.runs]
+    texts = [_text(block) if isinstance(block, Paragraph) else "" for block in below]
+    headings = any(isinstance(block, Heading) for block in above)
+    has_parts = sum(isinstance(block, Heading | Table) for block in above) > 1
+    banner, left_over = banner_of(filter(None, [page.banner, *texts]))
+    is_short = bool(above and texts) and all(texts) and not left_over and not drawn[1:]
+    if is_short and (has_parts or (not headings and texts[-1].endswith(_ENDS))):
+        return replace(page, blocks=above, banner=banner)
+    return replace(page, blocks=(*above, *below))
+
+
+def _bare(block: Block) -> str:
+    return text_of(block.runs).lstrip() if isinstance(block, Paragraph) else ""
+
+
+def _without_stroke(block: Block) -> Block:
+    text = _bare(block)
+    is_drawn = isinstance(block, Paragraph) and _STROKE.match(text)
+    return replace(block, runs=plain(_STROKE.sub("", text, count=1))) if is_drawn else block
 
 
 def _rules_of_all(blocks: Sequence[Block]) -> Iterator[Sequence[Block]]:

@@ -26,6 +26,7 @@ from assistant.documents.tables import (
 from assistant.domain.errors import DocumentInvalidError
 
 _NO_NAME = re.compile(r"\d|:\s*\Z")
+_FEWEST_NAMES = 3
 _MOST_BESIDE = 20
 """Cuts at empty columns, one inside another."""
 
@@ -37,13 +38,38 @@ def region_blocks(rows: Sequence[Row], place: Place) -> Iterator[Block]:
     ``place`` is the sheet's or file's. Raises DocumentInvalidError for too many cells.
     """
     regions = list[Region]()
-    for band in _bands(rows, set()):
+    for band in _with_names([*_bands(rows, set())]):
         read_band(band, regions, names_expected=True)
     finish(regions)
     if sum((len(each.header) + len(each.rows)) * len(each.columns) for each in regions) > MOST_CELLS:
         raise DocumentInvalidError(f"its tables have more than {MOST_CELLS:,} cells. Split the file.")
     for region in regions:
         yield from blocks_of(region, place)
+
+
+def _with_names(bands: Sequence[list[Row]]) -> Iterator[list[Row]]:
+    """Yield the bands; a row of names that is one by itself, above an empty row, is of the band below it."""
+    names = None
+    for band in bands:
+        if names and not _names_band(names, band):
+            yield [names]
+            names = None
+        if not names and not band[1:] and len(band[0].texts) >= _FEWEST_NAMES and _are_names(band[0]):
+            names = band[0]
+        else:
+            yield [replace(names, number=band[0].number - 1), *band] if names else band
+            names = None
+    if names:
+        yield [names]
+
+
+def _names_band(names: Row, band: Sequence[Row]) -> bool:
+    columns = {column for row in band for column in row.cells}
+    return columns <= names.cells.keys() and bool(names_columns([names, *band], sorted(names.cells)))
+
+
+def _are_names(row: Row) -> bool:
+    return not any(_NO_NAME.search(text) for text in row.texts.values())
 
 
 def _bands(rows: Sequence[Row], above: set[int], cuts: int = 0) -> Iterator[list[Row]]:

@@ -21,14 +21,12 @@ from itertools import islice, pairwise, zip_longest
 from assistant.documents.aligned import GAP, ITEM, delimited_blocks, text_parts
 from assistant.documents.formats.regions import region_blocks
 from assistant.documents.page import (
-    LONGEST_BANNER,
     Block,
     Loss,
     Page,
     Paragraph,
     Place,
     first_of,
-    one_line,
     plain,
     title_of,
 )
@@ -172,8 +170,6 @@ def _strange_share(text: str) -> float:
 _NARROWEST = 40
 """Characters: the narrowest width at which lines may have been wrapped."""
 _ENDS = (".", "!", "?", ":", ";")
-_LAST_LINE = re.compile(r"\n[^\S\n]*\n[-_=*]{3,}[^\S\n]*\n")
-"""A line of strokes below an empty one; below it is what changes the text above."""
 _MARKED = re.compile(r"[^\w\s(\"']|\w{1,3}[.)]\s|\w{1,20}:\s")
 """The begin of an item, a field ("to: "), or of another line with a mark."""
 
@@ -181,15 +177,7 @@ _MARKED = re.compile(r"[^\w\s(\"']|\w{1,3}[.)]\s|\w{1,20}:\s")
 def convert_txt(raw: bytes) -> Page:
     """Return plain text; its first line is the title. Raises DocumentInvalidError."""
     text = decoded(raw)
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    above, *below = _LAST_LINE.split(text)
-    if (
-        above.strip()
-        and len(below) == 1
-        and len(below[0]) <= LONGEST_BANNER
-        and below[0].rstrip().endswith(_ENDS[:3])
-    ):
-        return Page(text_blocks(above), title_of(first), one_line(below[0]))
+    first = next((line for line in text.splitlines() if any(map(str.isalnum, line))), "")
     return Page(text_blocks(text), title_of(first))
 
 

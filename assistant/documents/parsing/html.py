@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from html import escape, unescape
-from itertools import chain, islice, takewhile
+from itertools import chain, filterfalse, islice, takewhile
 from typing import NamedTuple
 from unicodedata import category
 
@@ -30,6 +30,7 @@ from assistant.documents import page as model
 from assistant.documents.aligned import delimited_blocks, preformatted
 from assistant.documents.symbols import UNKNOWN_SYMBOL, symbols
 from assistant.documents.tables import table_blocks
+from assistant.documents.whole import is_stroke
 from assistant.domain.errors import DocumentInvalidError
 
 DEEPEST_NESTING = 200
@@ -47,8 +48,6 @@ _WORKING = "a[href], button, form, img, input, h1, h2, h3, h4, h5, h6"
 """What a header or footer has that only leads elsewhere, or names the page."""
 _PARTS = "div, p, li, table"
 _FEWEST_WORDS = 5
-_MARKED = f"{_WORKING}, del, s, strike, sup, sub, [hidden], [style]"
-"""What a text below the line that ends a page has if it is more than words."""
 _OLDER_MAILS = "blockquote[type=cite], .gmail_quote, .yahoo_quoted, .protonmail_quote"
 """What programs for e-mail write around an older mail."""
 _NOTE_MARKS = "sup a[href^='#'], a[role=doc-noteref], a.footnote-ref"
@@ -93,7 +92,7 @@ _PANEL_HEADING = 4
 
 _INPUTS_WITHOUT_VALUE = ("hidden", "image", "password", "file")
 _BLOCK_TAGS = re.compile(
-    r"p|blockquote|address|figure|figcaption|dl|hr|center|legend|body|main|article|section|div"
+    r"p|blockquote|address|figure|figcaption|dl|center|legend|body|main|article|section|div"
     r"|header|footer|aside|form|fieldset|dialog|hgroup|details|tbody|table|tr|td|th|li"
 )
 """Elements that begin and end a paragraph."""
@@ -114,7 +113,7 @@ _ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{2,5}|#x[0-9a-f]{2,5});", re.I)
 _BLOCK_MARKUP = re.compile(r"<(?:p|br|hr|/?(?:div|d[dlt]|h[1-6]|li|ol|pre|ul|table|td|tr))\b[^<>]*>", re.I)
 _MARKUP = re.compile(rf"{_BLOCK_MARKUP.pattern}|</(?:{_INLINE_TAGS.pattern})>|<img\b[^<>]*>", re.I)
 _NO_TAG = re.compile(
-    rf"<(?!!--|/?(?:{_BLOCK_TAGS.pattern}|{_INLINE_TAGS.pattern}|br|d[dt]|h[1-6]|img|ol|pre|style|ul)\b[^<>]*>)",
+    rf"<(?!!--|/?(?:{_BLOCK_TAGS.pattern}|{_INLINE_TAGS.pattern}|br|d[dt]|h[1-6r]|img|ol|pre|style|ul)\b[^<>]*>)",
     re.I,
 )
 """A sign of a comparison, or of a key: "a<b", "<Enter>"."""
@@ -154,12 +153,11 @@ def read_html(content: str, *, is_whole: bool = True) -> model.Page:
     words = _word_count(body)
     main = _main(page) if is_whole else None
     root = body if main is None else main
-    below = _below_rule(root)
-    banner = _banner(reader, [*below, *_notices(body, main), *(_margins(body, main) if is_whole else ())])
+    banner = _banner(reader, [*_notices(body, main), *(_margins(body, main) if is_whole else ())])
     asides = root.select("aside") if is_whole and main is None else ()
-    idle = (aside for aside in asides if not any(map(_is_prose, aside.select("p, li, dd"))))
-    for part in (*below, *idle):
-        part.decompose()
+    for aside in asides:
+        if not any(map(_is_prose, aside.select("p, li, dd"))):
+            aside.decompose()
     root.remove(f"{_REPEATED}, {_MARGINS}" if is_whole and main is None else _REPEATED)
     beside = words - _word_count(root) - len(banner.split())
     blocks = reader.blocks(root)
@@ -204,7 +202,11 @@ def with_markup_read(page: model.Page) -> model.Page:
                 read = read_html(text, is_whole=False)
                 losses.update(dict.fromkeys(read.losses))
                 is_heading = isinstance(block, model.Heading)
-                return (replace(block, runs=_in_one_line(read.blocks)),) if is_heading else read.blocks
+                return (
+                    (replace(block, runs=_in_one_line(read.blocks)),)
+                    if is_heading
+                    else (*filterfalse(is_stroke, read.blocks),)
+                )
             case _:
                 return (block,)
 
@@ -247,17 +249,6 @@ def _margins(body: Element, main: Element | None) -> list[Element]:
     content = frozenset(main.select(_MARGINS) if main is not None else ())
     outside = (margin for margin in body.select(_MARGINS) if margin not in content)
     return [margin for margin in outside if margin.closest("article, section") is None]
-
-
-def _below_rule(root: Element) -> list[Element]:
-    """Return the texts below the line that ends a page: an amendment of what is above it, under no heading of
-    its own. None where the line is one of several, or anything else is below it."""
-    rules = root.select("hr")
-    below = [*_elements(rules[0].next_siblings)] if len(rules) == 1 and rules[0].parent == root else []
-    are_texts = all(part.tag == "p" and part.select_one(_MARKED) is None for part in below)
-    is_short = sum(len(part.text) for part in below) <= model.LONGEST_BANNER
-    has_parts = len(root.select(f"{', '.join(_HEADINGS)}, table")) > 1
-    return below if are_texts and is_short and has_parts else []
 
 
 def _banner(reader: _Reader, margins: Iterable[Element]) -> str:
@@ -519,6 +510,8 @@ class _Reader:
         tag = node.tag
         if tag == "br":
             return (self._run("\n"),)
+        if tag == "hr":
+            return (None, *([model.Paragraph((model.Run("---"),))] if self.depth == 1 else ()))
         if node in self.page.controls:
             return self._control(node)
         if node in self.page.older_mails:
@@ -662,7 +655,13 @@ class _Reader:
         Where no row names its columns, the first cells with ``data-label`` do: a table for narrow screens.
         """
         yield None
-        rows = [(self._inside_row(row), row, row.select("th, td")) for row in table.select("tr")]
+        own = (
+            row for row in table.select("tr") if row.closest("table") is table
+        )  # none of a table in a cell
+        rows = [
+            (self._inside_row(row), row, [cell for cell in row.select("th, td") if cell.closest("tr") is row])
+            for row in own
+        ]
         cells = [tuple(reader._cell(cell) for cell in elements) for reader, _, elements in rows]
         heads = [*takewhile(lambda row: _is_head(row[1], row[2]), rows)]
         header_rows = sum(not reader.style.is_hidden for reader, _, _ in heads) % len(rows)  # all: none
@@ -759,9 +758,19 @@ def _panel_ids(control: Element) -> set[str]:
 
 def _is_layout(table: Element) -> bool:
     """Return whether a table only places parts of the page."""
-    is_placing = table.attr("role") in ("presentation", "none") or table.select_one("table") is not None
+    is_role = table.attr("role") in ("presentation", "none")
+    is_placing = is_role or (table.select_one("table") is not None and not _is_list_around_tables(table))
     has_headings = table.select_one("h1, h2, h3, h4, h5, h6") is not None
     return is_placing or (has_headings and table.select_one("th") is None)
+
+
+def _is_list_around_tables(table: Element) -> bool:
+    """Return whether a table with tables in it has names and rows of its own: most of its rows, the first one
+    too, have the same number of cells and no table in them."""
+    parts = [row for part in _elements(table) for row in (_elements(part) if part.tag != "tr" else (part,))]
+    rows = [row for row in parts if row.tag == "tr"]
+    widths = [0 if row.select_one("table") is not None else len([*_elements(row)]) for row in rows]
+    return len(rows) > 2 and widths[0] > 1 and 2 * widths.count(widths[0]) > len(rows)
 
 
 def _formula(node: Element) -> str:

@@ -171,7 +171,10 @@ class _Renderer:
         """
         grid = grid_of(block.rows)
         width = max(map(len, grid), default=0)
-        texts = {id(cell): self._in_a_line(cell.blocks) for row in block.rows for cell in row}
+        pairs = (
+            (cell, shown) for row in block.rows for cell, shown in zip(row, _with_name(row), strict=True)
+        )
+        texts = {id(cell): self._in_a_line(shown.blocks) for cell, shown in pairs}
         names = _joined_names(grid[: block.header_rows], texts, width)
         body = zip(grid[block.header_rows :], block.rows[block.header_rows :], strict=True)
         rows, titles = list[list[str]](), list[str]()
@@ -226,6 +229,8 @@ class _Renderer:
                 ]
             case model.Table():
                 names, rows, titles = self._table(block)
+                if not any(names) and rows and all(len(row) == 2 and all(row) for row in rows):
+                    return ["; ".join(map(": ".join, rows))]  # "GP: receipt; physio: receipt and number"
                 pairs = zip(rows, titles, strict=True)
                 return [row_line(row, names if len(row) > 1 else (), title)[0] for row, title in pairs]
             case model.Note():
@@ -314,6 +319,17 @@ def _joined_names(header: Grid, texts: dict[int, str], width: int) -> list[str]:
         " ".join(dict.fromkeys(filter(None, (texts[id(cell)] for cell in column if cell))))
         for column in columns
     ]
+
+
+def _with_name(row: tuple[model.Cell, ...]) -> tuple[model.Cell, ...]:
+    """Return a row; where only its first cells are struck, the first says "(struck: Larch)": a row
+    without its name would say something of nothing."""
+    runs = [[run for line in model.all_runs(cell.blocks) for run in line if run.text.strip()] for cell in row]
+    is_left = any(run.is_in_force for others in runs[1:] for run in others)
+    if not (is_left and runs[0] and all(run.is_struck and not run.is_hidden for run in runs[0])):
+        return row
+    name = " ".join(" ".join(run.text.split()) for run in runs[0])
+    return (replace(row[0], blocks=(model.Paragraph(model.plain(f"(struck: {name})")),)), *row[1:])
 
 
 def _row_texts(

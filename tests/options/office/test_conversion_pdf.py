@@ -293,6 +293,13 @@ def test_a_watermark_is_the_first_line() -> None:
     assert render(file).parsed.text.endswith("The deposit for a monitor is 45 dollars.")
 
 
+def test_a_watermark_of_some_pages_is_in_their_headings() -> None:
+    mark = "BT 0.9 g /F2 60 Tf .707 .707 -.707 .707 150 250 Tm (VOID) Tj ET\n0 g "
+    file = convert("a.pdf", pdf(shown(60, 700, "The fee is 40 euros."), mark + shown(60, 700, "It was 35.")))
+    assert file.banner == ""
+    assert render(file).parsed.text == "Page 1\n\nThe fee is 40 euros.\n\nPage 2: VOID\n\nIt was 35."
+
+
 @pytest.mark.parametrize(
     ("parts", "text"),
     [
@@ -481,6 +488,22 @@ def test_another_table_at_the_top_of_a_page_is_no_further_part() -> None:
     first = PAGE_1 + drawn(NAMES, *HALLS[:4], lines=True)
     last = drawn(("#Bike", "Morning", "Evening"), ("City", "3.00", "5.00"), lines=True)
     assert rows_and_sections(first, last)["Bike: City; Morning: 3.00; Evening: 5.00"] == "Page 2"
+
+
+@pytest.mark.parametrize("shift", [-4, 0, 4])
+def test_a_name_in_the_middle_of_several_columns_is_above_all_of_them(shift: int) -> None:
+    upper = ((70, "Plan"), (205 + shift, "Cover in euros"), (370, "Limit"))
+    names = "".join(shown(x, 700, text, font="F2") for x, text in upper)
+    lower = "".join(shown(x, 685, text, font="F2") for x, text in ((170, "ward"), (230, "two"), (290, "one")))
+    values = "".join(
+        shown(x, 670 - 15 * at, text)
+        for at, plan in enumerate(("Amber", "Beryl", "Cobalt"))
+        for x, text in ((70, plan), (172, f"5{at}"), (232, f"7{at}"), (292, f"9{at}"), (372, f"30{at}"))
+    )
+    found = [text for _, text in units(convert("a.pdf", pdf(names + lower + values)), UnitKind.ROW)]
+    assert found[0] == (
+        "Plan: Amber; Cover in euros ward: 50; Cover in euros two: 70; Cover in euros one: 90; Limit: 300"
+    )
 
 
 def test_names_above_the_lines_of_a_table_are_its_names_and_a_caption_is_not() -> None:

@@ -10,9 +10,9 @@ import pytest
 import xlsxwriter
 from pptx import Presentation
 
-from assistant.documents.files import SourceDocument, read_source
 from assistant.documents.parsing import render_document
 from assistant.documents.parsing.html import read_html
+from tests.unit.documents.scene import read_one
 
 ROOMS = (("Room", "Half day", "Full day"), ("Larch", 40, 70), ("Elm", 55, 95), ("Oak", 60, 110))
 NAMED = "| Room | Price |\n| --- | --- |\n| Larch | $40 |\n| Elm | $55 |\n"
@@ -42,8 +42,7 @@ def read(folder: Path, name: str, raw: bytes | str) -> tuple[str, str, list[str]
     """Return the text, the banner and the notes of a load."""
     path = folder / name
     path.write_bytes(raw if isinstance(raw, bytes) else raw.encode())
-    (item,) = read_source(path, name=name)
-    assert isinstance(item, SourceDocument), item
+    item = read_one(path)
     parsed = render_document(item.document).parsed
     return parsed.text, parsed.banner, [*map(str, item.losses)]
 

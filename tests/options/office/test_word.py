@@ -289,7 +289,7 @@ def test_a_table_in_a_cell_does_not_take_the_names_of_the_others() -> None:
     inner = table(["Hour 0", "12.5 mL"], ["Hour 6", "7.5 mL"])
     body = table(["Animal", "Dose"], ["Donkey", cell("Twice:", inner, "then stop")], ["Goat", "4.0 mL"])
     assert rows(body) == [
-        "Animal: Donkey; Dose: Twice: Hour 0; 12.5 mL, Hour 6; 7.5 mL, then stop",
+        "Animal: Donkey; Dose: Twice: Hour 0: 12.5 mL; Hour 6: 7.5 mL, then stop",
         "Animal: Goat; Dose: 4.0 mL",
     ]
 
@@ -504,11 +504,7 @@ def test_a_formula_is_one_line(formula: str, shown: str) -> None:
 
 # --- inserted files -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("a.html", b"<p>Returns take 5 days.</p>"),
-        ("a.txt", b"Returns take 5 days."),
-    ],
+    ("name", "content"), [("a.html", b"<p>Returns take 5 days.</p>"), ("a.txt", b"Returns take 5 days.")]
 )
 def test_an_inserted_file_is_read_in_its_place(name: str, content: bytes) -> None:
     body = p("Before.") + '<w:altChunk r:id="f"/>' + p("After.")

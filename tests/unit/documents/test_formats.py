@@ -415,6 +415,18 @@ def test_a_fault_in_a_json_line_of_an_item_is_named(
     assert found.reason.startswith(reason)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [("item", "Foam pad", "item: Foam pad"), ("type", {"size": "30 g"}, "type: size: 30 g")],
+)
+@pytest.mark.parametrize("body", [{"note": "Sold out until June, ask for the thin one."}, {"price": 4}])
+def test_a_key_that_an_export_has_in_another_form_than_ours_is_shown_as_an_unknown_one(
+    tmp_path: Path, key: str, value: object, shown: str, body: dict[str, object]
+) -> None:
+    line = orjson.dumps({"ref": "A-1", "name": "Pads", key: value, **body})
+    assert shown in read_one(write(tmp_path / "a.jsonl", line)).document.content
+
+
 @pytest.mark.parametrize(("line", "no_id"), [({"id": "a", "title": "T"}, ""), ({"title": "T"}, "id, and ")])
 def test_a_json_line_without_any_body_is_told_every_kind_of_body(
     tmp_path: Path, line: dict[str, str], no_id: str

@@ -93,6 +93,16 @@ def test_markdown_as_text(content: str, text: str) -> None:
         ("<table><tr><td><table><tr><th>A<tr><td>1</table>beside</table>", "A: 1\n\nbeside"),
         ("<table><tr><th>Fee<th>Who<tr><td><h4>Copay</h4><p>5<td>All</table>", "Fee: Copay, 5; Who: All"),
         ("<table><tr><td><h4>Copay</h4><p>5<td>All</table>", "Copay\n\n5\n\nAll"),
+        (
+            "<table><tr><td><b>Who</b><td><b>Bring</b><td><b>Days</b><tr><td>GP<td>bill<td>5<tr><td>Eye<td>"
+            "<table><tr><td>adult<td>bill<tr><td>child<td>card</table><td>8<tr><td>ENT<td>bill<td>6</table>",
+            "Who: GP; Bring: bill; Days: 5\nWho: Eye; Bring: adult: bill; child: card; Days: 8\n"
+            "Who: ENT; Bring: bill; Days: 6",
+        ),
+        (
+            "<table><tr><th>Room<th>Fee<th>Note<tr><td><s>Larch</s><td><s>40</s><td>closed</table>",
+            "Room: (struck: Larch); Note: closed",
+        ),
         ("<table><tr><td colspan=2>Fee<td>5<tr><td>a<td>b<td>6</table>", "Fee | 5\na | b | 6"),
         ("<table><tr><td>Fees<tr><td><p>Pay 5.<p>By card.</table>", "Fees\n\nPay 5.\n\nBy card."),
         ("<table><tr><th>Fees<tr><td><p>Pay 5.<p>By card.</table>", "Fees: Pay 5. By card."),

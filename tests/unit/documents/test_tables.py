@@ -181,6 +181,68 @@ TABLES: dict[str, tuple[list[str], list[str]]] = {
         ["Plan;Fee;Who", "Gold;$5;Ann", "Blue;\u3003;- '' -"],
         ["Plan: Gold; Fee: $5; Who: Ann", "Plan: Blue; Fee: $5; Who: Ann"],
     ),
+    "other names below an empty row": (
+        ["Week 1;Mon;Tue", "Ann;early;late", ";;", "Week 2;Mon;Tue", "Ann;off;early"],
+        ["Week 1: Ann; Mon: early; Tue: late", "Week 2: Ann; Mon: off; Tue: early"],
+    ),
+    "names with other numbers": (
+        ["Week 1;Mon 1;Tue 2", "Ann;early;late", "Ben;off;late", "Week 2;Mon 8;Tue 9", "Ann;off;early"],
+        [
+            "Week 1: Ann; Mon 1: early; Tue 2: late",
+            "Week 1: Ben; Mon 1: off; Tue 2: late",
+            "Week 2: Ann; Mon 8: off; Tue 9: early",
+        ],
+    ),
+    "dates are titles, and notes are of no title": (
+        [
+            "Item;Price;Stock",
+            "From 1 May;;",
+            "Sling;8;4",
+            "From 1 June;;",
+            "Sling;9;2",
+            "* Children pay half;;",
+            "Note: bring a card;;",
+            "All prices include tax;;",
+        ],
+        [
+            "From 1 May",
+            "From 1 May > Item: Sling; Price: 8; Stock: 4",
+            "From 1 June",
+            "From 1 June > Item: Sling; Price: 9; Stock: 2",
+            "* Children pay half",
+            "Note: bring a card",
+            "All prices include tax",
+        ],
+    ),
+    "a triangle": (
+        ["km;Ash;Brook;Cold", "Ash;0;;", "Brook;12;0;", "Cold;30;18;0"],
+        ["km: Ash; Ash: 0", "km: Brook; Ash: 12; Brook: 0", "km: Cold; Ash: 30; Brook: 18; Cold: 0"],
+    ),
+    "names below a triangle": (
+        ["Brook;12;;", "Cold;30;18;", "Dent;44;31;15", ";Ash;Brook;Cold"],
+        ["Brook; Ash: 12", "Cold; Ash: 30; Brook: 18", "Dent; Ash: 44; Brook: 31; Cold: 15"],
+    ),
+    "names below a triangle whose first row has a name alone": (
+        ["Ash;;;", "Brook;x;;", "Cold;o;x;", ";Ash;Brook;Cold"],
+        ["Brook; Ash: x", "Cold; Ash: o; Brook: x", "Ash"],
+    ),
+    "titles in another column than the first": (
+        [
+            "Kind;Code;Name",
+            ";;-- Scans: ask --",
+            "Scan;S1;Head",
+            ";S2;Knee",
+            ";;-- Home: tell --",
+            "Home;H1;Wash",
+        ],
+        [
+            "-- Scans: ask --",
+            "-- Scans: ask -- > Kind: Scan; Code: S1; Name: Head",
+            "-- Scans: ask -- > Kind: Scan; Code: S2; Name: Knee",
+            "-- Home: tell --",
+            "-- Home: tell -- > Kind: Home; Code: H1; Name: Wash",
+        ],
+    ),
     "units below names": (
         ["Test;Low;High", ";mmol/L;mmol/L", "Sodium;135;145"],
         ["Test: Sodium; Low mmol/L: 135; High mmol/L: 145"],
@@ -193,6 +255,31 @@ def test_each_value_is_read_below_its_titles_and_names(kind: str) -> None:
     lines, expected = TABLES[kind]
     for name, page in in_formats(*lines).items():
         assert units(page) == expected, name
+
+
+@pytest.mark.parametrize(
+    ("between", "first"),
+    [
+        ("", "<td>Fig<td>3 L<td>9"),
+        ("<p>(continued overleaf)</p>", "<td>Fig<td>3 L<td>9"),
+        ("<h2>Stock (2/2)</h2>", "<td>Fig<td>3 L<td>9"),
+    ],
+)
+def test_a_table_that_goes_on_has_the_names_above_the_break(between: str, first: str) -> None:
+    above = "<table><tr><th>Tree<th>Pot<th>Fee<tr><td>Oak<td>2 L<td>4<tr><td>Elm<td>5 L<td>7</table>"
+    page = read_html(f"{above}{between}<table><tr>{first}<tr><td>Yew<td>1 L<td>3</table>")
+    rows = [unit.text for unit in parsed(page).units if unit.kind is UnitKind.ROW]
+    assert rows[2:] == ["Tree: Fig; Pot: 3 L; Fee: 9", "Tree: Yew; Pot: 1 L; Fee: 3"]
+    other = read_html(f"{above}<h2>Other</h2><table><tr>{first}<tr><td>Yew<td>1 L<td>3</table>")
+    assert "Fig | 3 L | 9" in parsed(other).text
+
+
+def test_names_above_an_empty_row_are_of_the_rows_below_it() -> None:
+    lines = b"code;test;price\n;;\nBLOOD;;\nB1;Iron;4.50\nB2;Zinc;6.00\nB3;Lead;\n"
+    assert units(convert("a.csv", lines))[1:3] == [
+        "BLOOD > code: B1; test: Iron; price: 4.50",
+        "BLOOD > code: B2; test: Zinc; price: 6.00",
+    ]
 
 
 def test_a_list_without_names_has_none() -> None:
@@ -544,6 +631,48 @@ def test_a_grid_has_titles_and_other_names_between_its_rows() -> None:
         "Paper: Card; Own: yes; Hire: copy; Other: no",
         "Paper: Letter; Own: no; Hire: yes; Other: copy",
     ]
+
+
+TWO_GRIDS = """\
++------+-------+
+| Item | Price |
++======+=======+
+| Cane | 20 a  |
+|      | month |
+| Rail | 60    |
++------+-------+
+Hours
++------+------+------+
+| Day  | Open | Shut |
++------+------+------+
+| Mon  | 8    | 12   |
+| Tue  | 9    | 13   |
++------+------+------+
+"""
+HEAD = """\
+Harbour Mutual Insurance           Page 2
+         Claims department
+22 High Street               12 March 2026
+Plan         Basic     Plus       Premium
+Dental       80         150           300
+Glasses      40          90           200
+Physio       10          20            40
+"""
+
+
+def test_each_grid_of_a_text_is_a_table_of_its_own() -> None:
+    expected = ["Item: Cane; Price: 20 a month", "Item: Rail; Price: 60", "Hours"]
+    expected += ["Day: Mon; Open: 8; Shut: 12", "Day: Tue; Open: 9; Shut: 13"]
+    for page in (convert("a.txt", TWO_GRIDS.encode()), read_html(f"<pre>{TWO_GRIDS}</pre>")):
+        assert units(page) == expected
+
+
+def test_the_head_of_a_page_names_no_column() -> None:
+    rows = ("Dental 80 150 300", "Glasses 40 90 200", "Physio 10 20 40")
+    expected = ["Plan: {}; Basic: {}; Plus: {}; Premium: {}".format(*row.split()) for row in rows]
+    for page in (convert("a.txt", HEAD.encode()), read_html(f"<pre>{HEAD}</pre>"), read_markdown(HEAD)):
+        assert units(page)[-3:] == expected
+        assert "Harbour Mutual Insurance Page 2" in parsed(page).text
 
 
 def test_names_above_notes_alone_are_no_loss() -> None:

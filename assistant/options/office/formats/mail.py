@@ -18,13 +18,14 @@ from email import message_from_bytes
 from email.message import EmailMessage, Message, MIMEPart
 from email.policy import default
 from functools import reduce
-from itertools import chain, groupby, takewhile, zip_longest
+from itertools import chain, filterfalse, groupby, takewhile, zip_longest
 from typing import NamedTuple, cast
 
 from assistant.documents import page as model
 from assistant.documents.formats.text_files import decoded, decoded_page, text_blocks
 from assistant.documents.parsing.html import read_html
 from assistant.documents.parsing.render import words_in
+from assistant.documents.whole import is_stroke
 from assistant.domain.errors import DocumentInvalidError
 from assistant.text.language import word_groups
 
@@ -34,8 +35,8 @@ _FLOWING = re.compile(r"(?m)(?<!^--) \n")
 """A line's end after which it goes on, in ``format=flowed``. "-- " is the line above a signature."""
 _MUCH_LONGER = 1.5
 """The plain text is read in place of the HTML part where it has this many times its words."""
-_QUOTED = re.compile(r">(?!\s*=?\s*\d)")
-"""The begin of a line of an older mail. "> 65 years" may be a comparison."""
+_QUOTED = re.compile(r">(?!\s*=?\s*\d(?!\d?[.)]\s))")
+"""The begin of a line of an older mail. "> 65 years" may be a comparison, "> 1. Is it open?" is none."""
 _MARK, _MARKS = re.compile(r"\A\s*> ?"), re.compile(r"\A\s*>(?: ?>)* ?")
 """The first mark of a line of an older mail, and all of them."""
 _ASKING = ("?", "\u061f", "\uff1f")
@@ -64,7 +65,6 @@ _RULED = re.compile(
     re.IGNORECASE,
 )
 """What programs draw above an older mail in HTML."""
-_RULE = "_" * 20
 _FEWEST_FIELDS = 3
 """Lines such as "From: …" above an older mail. Two may be opening hours: "From: 9:00", "To: 17:00"."""
 _MOST_FIELDS = 9
@@ -84,7 +84,9 @@ def convert_eml(raw: bytes) -> model.Page:
         if not any(name in message for name in ("from", "subject", "date")):
             problem = "it is not an e-mail: it has no From, Subject or Date"
             raise DocumentInvalidError(f"{problem}. Export it again.")
-        blocks = tuple(filter(_is_no_rule, _with_questions(_without_older(_read(message, losses), message))))
+        blocks = tuple(
+            filterfalse(is_stroke, _with_questions(_without_older(_read(message, losses), message)))
+        )
         page = model.Page(
             (_facts(message, _FACTS), *blocks), model.title_of(message["subject"]), losses=tuple(losses)
         )
@@ -94,10 +96,6 @@ def convert_eml(raw: bytes) -> model.Page:
     if not _words(blocks):
         raise DocumentInvalidError("the e-mail has no text. Add its attachments as files of their own.")
     return page
-
-
-def _is_no_rule(block: model.Block) -> bool:
-    return not isinstance(block, model.Paragraph) or model.text_of(block.runs).strip("_ ") != ""
 
 
 def _facts(message: Message, names: Sequence[str]) -> model.Paragraph:
@@ -127,7 +125,7 @@ def _read(part: EmailMessage | MIMEPart, losses: list[model.Loss]) -> tuple[mode
         return ()
     text = _decoded(part)
     if kind == "text/html":
-        page = read_html(_RULED.sub(rf"\g<0><p>{_RULE}</p>", text), is_whole=False)
+        page = read_html(_RULED.sub(rf"\g<0><p>{'_' * 20}</p>", text), is_whole=False)
         losses += page.losses
         return page.blocks
     if part.get_param("format") == "flowed":
@@ -137,8 +135,23 @@ def _read(part: EmailMessage | MIMEPart, losses: list[model.Loss]) -> tuple[mode
 
 def _richer(first: tuple[model.Block, ...], last: tuple[model.Block, ...]) -> tuple[model.Block, ...]:
     """Return the last of two forms of a text, which is the richer one (RFC 2046, 5.1.4), unless it says much
-    less."""
+    less.
+
+    Its older mail is that of the first where only that tells the answers between the lines of the older mail:
+    HTML may tell them by their color alone.
+    """
+    (said, below), (new, older) = (
+        _at_older(_with_older_text(each, skipped_leads=0)) for each in (first, last)
+    )
+    if said and older and _words(below) and not _words(older):
+        return (*new, *below)
     return first if _words(first) > _MUCH_LONGER * _words(last) else last
+
+
+def _at_older(blocks: tuple[model.Block, ...]) -> tuple[tuple[model.Block, ...], tuple[model.Block, ...]]:
+    """Return the blocks above the first older text, and the others."""
+    above = tuple(takewhile(lambda block: not isinstance(block, model.OlderText), blocks))
+    return above, blocks[len(above) :]
 
 
 def _said(blocks: Iterable[model.Block]) -> str:

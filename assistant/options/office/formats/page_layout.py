@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from math import inf
 from operator import attrgetter
@@ -24,6 +24,7 @@ from statistics import median
 from typing import NamedTuple
 
 from assistant.documents import page as model
+from assistant.documents.aligned import ranges_above
 from assistant.documents.page import Cell
 from assistant.documents.tables import is_value
 from assistant.options.office.formats.page_words import (
@@ -401,8 +402,10 @@ def _aligned(rows: Sequence[list[Line]], before: Grid | None) -> Grid | None:
     """Return a table of rows whose cells lie below each other; None if they do not. Few rows are one where
     their columns are those of the table ``before``, and two are where bold names of three columns are above
     values."""
-    full = [row for row in rows if len(row) >= _FULL_ROW * max(map(len, rows))]
-    columns = _column_boxes(full)
+    most = max(map(len, rows))
+    full = [row for row in rows if len(row) >= _FULL_ROW * most]
+    telling = [row for row in full if row is not rows[0] or len(row) == most]  # names may be above several
+    columns = _column_boxes(telling)
     above = _columns_of(before, columns) if len(columns) >= _FEWEST_COLUMNS else None
     has_names = len(columns) > _FEWEST_COLUMNS and _is_bold(rows[:1]) and not _is_bold(rows[1:2])
     fewest = 1 if above else _TABLE_ROWS - has_names
@@ -412,9 +415,18 @@ def _aligned(rows: Sequence[list[Line]], before: Grid | None) -> Grid | None:
     texts = [_texts_by_column(row, columns, is_full=row in full) for row in rows]
     if sum(map(len, rows)) > _SHARED * sum(bool(text) for row in texts for text in row):
         return None
+    spans = _spans_of_names(rows[0], columns, texts)
+    if spans:
+        texts[0] = [
+            "".join(line.text for line, place in spans if place.start == at) for at in range(len(columns))
+        ]
     joined = _with_further_lines(rows, texts)
+    made = [[text_cell(text, is_name=is_bold) for text in row] for row, is_bold in joined]
+    if joined[0][0] == texts[0]:
+        for _, place in reversed(spans):
+            made[0][place.start : place.stop] = [replace(made[0][place.start], columns=len(place))]
     return Grid(
-        rows=[[text_cell(text, is_name=is_bold) for text in row] for row, is_bold in joined],
+        rows=made,
         box=around(columns),
         size=median(line.size for row in rows for line in row),
         letters=sum(len(text) for row, _ in joined for text in row),
@@ -422,6 +434,28 @@ def _aligned(rows: Sequence[list[Line]], before: Grid | None) -> Grid | None:
         place=rows[0][0].place,
         goes_on=above is not None,
     )
+
+
+def _spans_of_names(
+    row: Sequence[Line], columns: Sequence[Box], texts: Sequence[Sequence[str]]
+) -> list[tuple[Line, range]]:
+    """Return the columns that each line of a first row stands above, if it has names of several: one that is
+    in their middle, above other names or above columns without one. Else none."""
+    lefts = {round(column.left) for column in columns}
+    if not 1 < len(row) < len(columns) or lefts.issuperset(round(line.box.left) for line in row):
+        return []  # names that all begin where a column begins are in the middle of none
+    boxes = [(round(box.left), round(box.right)) for box in (*(line.box for line in row), *columns)]
+    ranges = ranges_above(boxes[: len(row)], boxes[len(row) :], is_wide=True, nearest=_SAME_EDGE)
+    below = [*zip(*texts[1:], strict=True)]
+    is_named = bool(texts[2:]) and not any(is_value(text, below[at][1:]) for at, text in enumerate(texts[1]))
+    for line, place in zip(row, ranges, strict=True):
+        is_cut = len(line.words) >= len(place) > 1 and not (
+            is_named and all(texts[1][place.start : place.stop])
+        )
+        if is_cut or is_value(line.text, [text for at in place for text in below[at] if text]):
+            return []
+    are_apart = all(left.stop <= right.start for left, right in pairwise(ranges))
+    return [*zip(row, ranges, strict=True)] if are_apart and max(map(len, ranges)) > 1 else []
 
 
 def _column_boxes(full: Sequence[Sequence[Line]]) -> list[Box]:
@@ -475,10 +509,10 @@ def _are_names(rows: Sequence[list[Line]], texts: Sequence[list[str]]) -> bool:
 
 
 def _is_bridge(line: Line, rows: Sequence[Sequence[Line]]) -> bool:
-    """Return whether most rows have several lines where this one is: its words are of two cells whose gap is
-    too narrow to split it."""
+    """Return whether most rows have several lines where this one is: it names several columns, or its words
+    are of two cells whose gap is too narrow to split it."""
     lines_there = (sum(shared(other.box, line.box) > 0 for other in row) for row in rows)
-    return len(line.words) > 1 and 2 * sum(count > 1 for count in lines_there) > len(rows)
+    return 2 * sum(count > 1 for count in lines_there) > len(rows)
 
 
 def _texts_by_column(row: Sequence[Line], columns: Sequence[Box], *, is_full: bool) -> list[str]:

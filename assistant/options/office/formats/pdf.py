@@ -24,7 +24,7 @@ from typing import Any
 import pypdfium2  # pyright: ignore[reportMissingTypeStubs]
 
 from assistant.documents import page as model
-from assistant.documents.tables import Region, is_value, table_blocks
+from assistant.documents.tables import Region, table_blocks
 from assistant.domain.errors import DocumentInvalidError
 from assistant.options.office.formats.page_layout import (
     BULLET,
@@ -151,7 +151,9 @@ def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
         [block for page in pages for block in writer.blocks_of(page)], writer.title
     )
     title = model.title_of(writer.title) or metadata
-    banner = _banner([*(page.watermark for page in pages), *running], f"{title} {metadata}")
+    banner = _banner(
+        [*(page.watermark for page in pages if writer.is_same_mark), *running], f"{title} {metadata}"
+    )
     return model.Page(blocks, title, banner, losses)
 
 
@@ -388,6 +390,8 @@ class _Writer:
         """Level by size, in points: 3 for the largest headings, 4 for the next size; of many sizes the
         largest ones, as on a cover, are 3 as well."""
         self._has_text_above = self._is_above(pages)
+        self.is_same_mark = len({page.watermark for page in pages if page.blocks}) < 2
+        """Whether a watermark holds for all pages: one that some lack is in the headings of its pages."""
         self._section: model.Heading | None = None
         """The last heading so far, if its section may go on."""
         self._is_full = False
@@ -412,7 +416,8 @@ class _Writer:
         self._is_full, self._table_goes_on = _is_full(page), False
         rest = [] if at is None else [new for block in page.blocks[at:] for new in self._blocks(block)]
         place = model.Place("page", page.number)
-        name = model.plain(f"Page {page.number}")
+        mark = _banner([] if self.is_same_mark else [page.watermark], "")
+        name = model.plain(f"Page {page.number}: {mark}" if mark else f"Page {page.number}")
         made: list[model.Block] = [model.Heading(_HIGHEST_HEADING - 1, name, place)]
         for new in [*rest[:1], *above, *rest[1:]] if is_below else [*section, *above, *rest]:
             match made[-1], new:
@@ -463,14 +468,8 @@ class _Writer:
     def _table(self, block: Grid) -> list[model.Block]:
         """Return the table; one that goes on from the page before gets the names of its columns again."""
         before = self._open_table if block.goes_on else Region([], [])
-        names, count = [[*row.texts.values()] for row in before.header], len(before.rows)
-        first, *below = map(_texts, block.rows)
-        is_named = _is_named(block.rows)
-        if names and first[:1] == names[0][:1] and not _has_value(first, below) and first != names[0]:
-            before, names, count, is_named = Region([], []), [], 0, True
-        is_again = [first, *below][: len(names)] == names
-        regions = [before] if before.rows else []
-        made = table_blocks(block.rows[len(names) * is_again :], header_rows=is_named, regions=regions)
+        regions, count = [before] if before.rows else [], len(before.rows)
+        made = table_blocks(block.rows, regions=regions)
         self._table_goes_on |= len(before.rows) > count
         self._open_table = regions[-1] if regions else Region([], [])
         return made
@@ -577,27 +576,6 @@ def _is_full(page: _Page) -> bool:
     """Return whether the text of a page reaches the lower part of it."""
     boxes = [line.box for line in _lines(page)] + [_box(block) for block in page.blocks]
     return max((box.bottom for box in boxes), default=0.0) > _FULL * page.height
-
-
-def _texts(row: Sequence[model.Cell]) -> list[str]:
-    """Return the texts of a row's cells, without the empty ones."""
-    texts = ("".join(run.text for runs in model.all_runs(cell.blocks) for run in runs) for cell in row)
-    return [text for text in texts if text]
-
-
-def _is_named(rows: Sequence[Sequence[model.Cell]]) -> bool:
-    """Return whether the first row names the columns: its first cell is bold, most below are not, and it has
-    no values."""
-    first, *below = ([cell for cell in row if cell.blocks] for row in rows)
-    bold = sum(row[0].is_name for row in below if row)
-    is_shown = len(first) > 1 and first[0].is_name and 2 * bold < len(below)
-    return is_shown and not _has_value(_texts(first), map(_texts, below))
-
-
-def _has_value(texts: Iterable[str], below: Iterable[Sequence[str]]) -> bool:
-    """Return whether a text of a row is a value like those of the rows below."""
-    others = [text for row in below for text in row]
-    return any(is_value(text, others) for text in texts)
 
 
 PAGE_LIMIT_S = 30.0
