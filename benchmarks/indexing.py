@@ -66,12 +66,15 @@ class BenchLayout:
     def models_dir(self) -> Path:
         return self.state_dir / "models"
 
-    def started(self, room: str, settings: ProcessSettings) -> AbstractContextManager[Started]:
-        """Run ``python -m assistant.<room>`` (``laptop.worker``) until the block ends; it logs below the
+    def started(
+        self, module: str, settings: ProcessSettings, *, plan: str | None = None
+    ) -> AbstractContextManager[Started]:
+        """Run ``python -m <module>`` (``assistant.laptop.worker``) until the block ends; it logs below the
         state folder. Raises SystemExit where it is not ready in time."""
         return started(
-            f"assistant.{room}",
-            log=self.state_dir / "logs" / f"{room}.log",
+            module,
+            log=self.state_dir / "logs" / f"{module}.log",
+            plan=plan,
             environment=settings.environment(),
             timeout_s=_READY_TIMEOUT_S,
         )
@@ -90,7 +93,7 @@ class BenchLayout:
             model_artifacts_dir=self.models_dir,
             models="embedded",
         )
-        return self.started("laptop.worker", settings)
+        return self.started("assistant.laptop.worker", settings)
 
 
 def measure_indexing(documents: Path, *, layout: BenchLayout) -> list[Figure]:

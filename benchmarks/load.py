@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import math
 import re
+import signal
 import statistics
 import sysconfig
 import tempfile
@@ -278,6 +279,29 @@ async def measure(loads: Loads, service: Started, relay: Started, effort: Effort
     ]
 
 
+def measure_steps(folder: Path, effort: Effort) -> list[Figure]:
+    """Measure the CPU of each step of a short answer, by ``benchmarks.profiled``."""
+    profile, answers = folder / "profile.json", 3 * effort.short_answers
+    with scene(folder, profile=profile) as (loads, service, _, _):
+        asyncio.run(loads.run(service, _SHORT, each=2 * DEVICES))  # warm-up
+        service.popen.send_signal(signal.SIGUSR1)
+        load = asyncio.run(loads.run(service, _SHORT, each=answers))
+        service.popen.send_signal(signal.SIGUSR1)
+    seconds: dict[str, float] = orjson.loads(profile.read_bytes())
+    what, apart_ms = (
+        f"of {_SHORT.tokens} tokens",
+        1000 * (sum(seconds.values()) - seconds["embedding"]) / answers,
+    )
+    by_step = sorted(seconds.items(), key=lambda step: -step[1])
+    return [
+        right([load]),
+        Figure(
+            f"CPU of an answer {what}, embedding apart", "≤ 18 ms", f"{apart_ms:.2f} ms", apart_ms <= 18.0
+        ),
+        *(Figure(f"… {step}", "", f"{1000 * s / answers:.2f} ms", holds=True) for step, s in by_step),
+    ]
+
+
 def right(loads: Sequence[Load]) -> Figure:
     """Return how many answers were right, and what was wrong with the others."""
     faults = sum((load.faults() for load in loads), Counter[str]())
@@ -368,9 +392,11 @@ def _request(loads: Loads) -> bytes:
 
 
 @contextmanager
-def scene(folder: Path, *more: str) -> Generator[tuple[Loads, Started, Started, list[str]]]:
+def scene(
+    folder: Path, *more: str, profile: Path | None = None
+) -> Generator[tuple[Loads, Started, Started, list[str]]]:
     """Run stand-in, relay and service until the block ends; yield the loads, the service, the relay, and a
-    token of an agent of each further tenant (``more``).
+    token of an agent of each further tenant (``more``). ``profile``: where ``benchmarks.profiled`` writes.
 
     The worker indexes one document for each device first, and has ended when the service starts.
     """
@@ -411,7 +437,8 @@ def scene(folder: Path, *more: str) -> Generator[tuple[Loads, Started, Started, 
             issue_token(Grant(tenant, "load"), state_dir=layout.state_dir, issuer=issuer)
             for tenant in tenants
         ]
-        served = stack.enter_context(layout.started("service", service))
+        module = "assistant.service" if profile is None else "benchmarks.profiled"
+        served = stack.enter_context(layout.started(module, service, plan=profile and str(profile)))
         yield Loads(stand_in, bearer), served, relay, others
 
 
@@ -435,10 +462,15 @@ def _published_keys(state_dir: Path) -> Generator[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer and shorter answers")
-    effort, before = QUICK if parser.parse_args().quick else Effort(), machine_line()
+    parser.add_argument("--profile", action="store_true", help="the CPU of each step of an answer alone")
+    arguments, before = parser.parse_args(), machine_line()
+    effort = QUICK if arguments.quick else Effort()
     with tempfile.TemporaryDirectory() as folder:
+        steps = measure_steps(Path(folder) / "profile", effort)
+        if arguments.profile:
+            return print_figures(steps, before=before)
         with scene(Path(folder) / "one") as (loads, service, relay, _):
-            figures = asyncio.run(measure(loads, service, relay, effort))
+            figures = asyncio.run(measure(loads, service, relay, effort)) + steps
             figures += asyncio.run(measure_peers(loads, relay, effort, folder=Path(folder) / "one"))
         with scene(Path(folder) / "two", "other") as (loads, service, _, (other,)):
             figures.append(asyncio.run(measure_other_tenant(loads, service, other, effort)))

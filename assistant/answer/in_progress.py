@@ -111,6 +111,7 @@ class AnswerInProgress:
         self._text = self._text_of(self._prompt)
         self._named_flags: tuple[RedFlag, ...] = ()
         """Red flags that the model's reading names beside those of the plan."""
+        self._begun: BegunAnswer | None = None
         self._told: Told[ModelReading] | None = None
         """The model's reading, once it came in time."""
         self._claims, self._lines = list[tuple[int, Claim]](), list[tuple[SourceLine, CitedUnit]]()
@@ -178,6 +179,7 @@ class AnswerInProgress:
         if self._told is not None or read is None:
             return
         self._told = read.told
+        self._begun = self._begun if self._told is None else None  # the record has what the model read
         name = self._told.value.emergency if self._told is not None else None
         known = {flag.name for flag in self.plan.basis.red_flags.flags}
         self._named_flags = tuple(
@@ -201,6 +203,8 @@ class AnswerInProgress:
     # The record's first half
 
     def begun(self) -> BegunAnswer:
+        if self._begun is not None:
+            return self._begun
         services, question, basis = self._services, self._question, self.plan.basis
         quote, prompt, context, ids = self._shown_quote(), self._prompt, question.context, question.ids
         first, offered, model = quote.parts[0].finding, quote.offered, services.writer.model
@@ -210,7 +214,7 @@ class AnswerInProgress:
             read["language"] = self._told.value.language
         asked_for = question.request.max_tokens or generation.max_tokens
         longest = prompt.max_tokens if prompt else min(asked_for, generation.max_tokens)
-        return BegunAnswer(
+        self._begun = BegunAnswer(
             answer_id=ids.answer_id,
             conversation_id=ids.conversation_id,
             agent=question.identity.agent,
@@ -247,6 +251,7 @@ class AnswerInProgress:
             weights=_weights(first),
             trace_id=self.call.steps.trace_id,
         )
+        return self._begun
 
     def started(self, *, resumable: bool) -> Started:
         plan, ids = self.plan, self._question.ids

@@ -54,6 +54,8 @@ _SECTION = re.compile(r"^# ([a-z_]+)\n", re.MULTILINE)
 _SLOT = re.compile(r"\{\{([a-z]+)\}\}")
 _COUNTS_KEPT = 2_000
 """Token counts that are cached by their text: about 4 MiB."""
+_LINES_KEPT = 10_000
+"""Lines of documents that are kept as a prompt quotes them; one prompt has some 200."""
 _MOST_LISTED = 40
 """Live elements that a prompt lists."""
 _SHARE_OF_ANSWER, _SHARE_OF_CONVERSATION = 5, 6
@@ -388,9 +390,13 @@ def document_text(n: int, title: str, units: Sequence[Unit], *, in_force: date |
     for number, unit in enumerate(units, start=1):
         if unit.heading != heading:
             heading = unit.heading
-            lines += ["", f"## {quoted(heading)}"] if heading else [""]
-        lines.append(f"[{n}.{number}] {quoted(unit.text)}")
+            lines += ["", f"## {_line(heading)}"] if heading else [""]
+        lines.append(f"[{n}.{number}] {_line(unit.text)}")
     return "\n".join([*lines, "</document>"])
+
+
+_line = remember_texts(_LINES_KEPT)(quoted)
+"""Only of documents: what a customer writes is kept nowhere."""
 
 
 def desk_lines(contacts: Sequence[str]) -> str:

@@ -260,7 +260,9 @@ UNIT_FEATURES = (
 "overlap" is ``QuestionTerms.overlaps`` of the unit's words; "heading" of the words that its heading alone
 has; "parent", "before" and "after" are the overlaps of the unit that introduces it and of its neighbours
 under the same heading. "terms" is the share of the question's terms in it; "leads": it ends with a colon."""
-_UNIT_COSINE = UNIT_FEATURES.index("unit_cosine")
+_BY_WORDS = UNIT_FEATURES.index("length")
+"""So many features are of the question's words; those up to the cosines, and behind them, of no question."""
+_UNIT_COSINE, _PASSAGE_COSINE = UNIT_FEATURES.index("unit_cosine"), UNIT_FEATURES.index("passage_cosine")
 
 
 class ScoredUnit(NamedTuple):  # hundreds a question, as ``PassageHit``
@@ -311,6 +313,8 @@ class DocumentWords:
     """The places of each unit's parent and neighbours; that of one more unit, which has nothing, for none."""
     forms: Sequence[tuple[float, Sequence[float], Sequence[float]]]
     """Of each unit the divisor of "overlap_by_length", "length" to "first", and "step" to "leads"."""
+    by_form: Sequence[tuple[Sequence[float], Sequence[float]]]
+    """The products of each unit's ``forms`` with their weights, those that are not 0; the bias last."""
     stems: frozenset[str]
     """Of title, questions, headings and units."""
     names: frozenset[str]
@@ -397,14 +401,19 @@ class UnitScorer:
         shared, matches = asked.overlaps(words.in_units, words.counts, count)
         headings, _ = asked.overlaps(words.in_headings, words.counts, count)
         coded = rows_with_code(asked.codes, (unit for _, unit in words.pairs))
+        weights, by_passage = self._by_words[:_BY_WORDS], self._by_words[_PASSAGE_COSINE]
         scored: list[ScoredUnit] = []
         for at, (passage, unit) in enumerate(words.pairs):
             (divisor, form, kind), (parent, before, after) = words.forms[at], words.around[at]
             near = (shared[parent], shared[before], shared[after], matches[at] / terms)
             of_words = (shared[at], shared[at] / divisor, headings[at], *near)
-            features = (*of_words, *form, 0.0, cosines[passage.passage_id] - best, *kind, 1.0)
+            from_best = cosines[passage.passage_id] - best
+            features = (*of_words, *form, 0.0, from_best, *kind, 1.0)
             for_code = _CODE_SCORE * (unit.ordinal in coded)
-            score = sum(map(mul, self._by_words, features)) + for_code
+            # the sum of all products in their order, without those that are 0
+            above, below = words.by_form[at]
+            score = sum(above, sum(map(mul, weights, of_words))) + by_passage * from_best
+            score = sum(below, score) + for_code
             scored.append(ScoredUnit(unit, passage, score, features, for_code))
         return scored
 
@@ -441,7 +450,18 @@ class UnitScorer:
         every = names.union(self.stems("\n".join(sorted({unit.heading for unit in units}))), *stems)
         forms = [_form_of(unit, at, count) for at, unit in enumerate(units)]
         counts = Counter(chain(*stems, *above))
-        return DocumentWords(pairs, _places(stems), _places(above), counts, around, forms, every, names)
+        by_form = [
+            (self._products(_BY_WORDS, form), self._products(-len(kind) - 1, (*kind, 1.0)))
+            for _, form, kind in forms
+        ]
+        return DocumentWords(
+            pairs, _places(stems), _places(above), counts, around, forms, by_form, every, names
+        )
+
+    def _products(self, at: int, features: Sequence[float]) -> tuple[float, ...]:
+        """Return the products, but those that are 0, of features with their weights by words; ``at``: the
+        place of the first."""
+        return tuple(filter(None, map(mul, self._by_words[at:], features)))
 
 
 def _places(stems: Sequence[frozenset[str]]) -> Mapping[str, Sequence[int]]:

@@ -280,10 +280,13 @@ class SignedPosts:
             await self._session.close()
             self._session = None
 
-    async def send(self, path: str, *, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def send(
+        self, path: str, *, body: bytes, headers: Mapping[str, str], timeout_s: float | None = None
+    ) -> aiohttp.ClientResponse:
         """Return the response when its head has arrived; the caller reads or closes it.
 
-        ``path`` is percent-encoded. A request is never retried; no redirect is followed. Raises POST_ERRORS.
+        ``path`` is percent-encoded; ``timeout_s`` is for a call that needs longer than others. A request is
+        never retried; no redirect is followed. Raises POST_ERRORS.
         """
         url = self._base + path
         hashed = {_CONTENT_HASH: hashlib.sha256(body).hexdigest()}  # else botocore prepares the whole request
@@ -292,7 +295,10 @@ class SignedPosts:
             self._client, request, service=self._service, region=self._region, skew=self._skew
         )
         as_signed = URL(url, encoded=True)  # or "%3A" is sent as ":", which was not signed
-        return await self._open_session().post(as_signed, data=body, headers=signed, allow_redirects=False)
+        timeout = self._timeout if timeout_s is None else aiohttp.ClientTimeout(total=timeout_s)
+        return await self._open_session().post(
+            as_signed, data=body, headers=signed, allow_redirects=False, timeout=timeout
+        )
 
     def learn_skew(self, code: str, date: str | None) -> bool:
         """Adopt the server's clock if ours is the reason for a refused signature.
@@ -315,7 +321,6 @@ class SignedPosts:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=self._keep_alive_s),
-                timeout=self._timeout,
                 auto_decompress=False,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
                 cookie_jar=aiohttp.DummyCookieJar(),

@@ -27,6 +27,8 @@ from assistant.stores.table import ABSENT, LAST, LOWEST, Condition, Item, Key, R
 _ATTEMPTS = 3
 _ATTEMPT_TIMEOUT_S = 1.5
 """DynamoDB answers in milliseconds; all attempts together stay below 5 s."""
+_SCAN_TIMEOUT_S = 15.0
+"""A page of a scan has up to 1 MB, and no answer waits for one."""
 _KEEP_ALIVE_S = 30.0
 _CONNECTIONS = 64
 """Most connections to the endpoint at once; further calls wait."""
@@ -145,7 +147,10 @@ class DynamoDbCalls:
     async def _attempt(self, operation: str, body: bytes) -> dict[str, Any]:
         headers = {"Content-Type": _CONTENT_TYPE, "X-Amz-Target": f"DynamoDB_20120810.{operation}"}
         try:
-            async with await self._posts.send("/", body=body, headers=headers) as response:
+            timeout_s = _SCAN_TIMEOUT_S if operation == "Scan" else None
+            async with await self._posts.send(
+                "/", body=body, headers=headers, timeout_s=timeout_s
+            ) as response:
                 content = await response.read()
                 self.date = response.headers.get("Date")
         except POST_ERRORS as error:

@@ -537,8 +537,8 @@ def _groups(low: str, high: str) -> list[list[str]]:
     """Return the first instants of the days from ``low`` to before ``high``, at most _DAYS_A_PAGE, in groups
     of 1, 2, 4, … up to _DAYS_AT_ONCE days that are read at the same time."""
     first = _day(low)
-    days = [_start_of(first + timedelta(days=number)) for number in range(_DAYS_A_PAGE)]
-    days = [day for day in days if day < high]
+    count = min(_DAYS_A_PAGE, (_day(high) - first).days + 1)
+    days = [day for number in range(count) if (day := _start_of(first + timedelta(days=number))) < high]
     groups: list[list[str]] = []
     size = 1
     while days:

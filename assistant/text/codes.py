@@ -58,11 +58,16 @@ def codes_of_cell(text: str) -> frozenset[str]:
 def codes_asked(question: str) -> dict[str, str]:
     """Return what may be a code in a question, by its term: each code, and up to three tokens with blanks
     between them."""
-    tokens = list(_TOKEN.finditer(question))
     found: dict[str, str] = {}
-    for at, first in enumerate(tokens):
-        for last in tokens[at : at + _MOST_TOKENS]:
-            written = question[first.start() : last.end()]
+    if len(_DIGIT.findall(question)) < _LEAST_DIGITS:
+        return found
+    spans = [token.span() for token in _TOKEN.finditer(question)]
+    for at, (start, _) in enumerate(spans):
+        ended = start - 1
+        for begins, end in spans[at : at + _MOST_TOKENS]:
+            if begins != start and question[ended:begins] != " ":
+                break  # no longer text from here is one token either
+            ended, written = end, question[start:end]
             if _is_code(written.replace(" ", "-")):
                 found.setdefault(term_of(written), written)
     return found
@@ -89,7 +94,7 @@ def unknown_codes(
     if not asked or not shown:
         return ()
     texts = (text for unit in shown for text in (title, unit.heading, unit.text, *unit.cell_texts))
-    has = {term for text in texts for term in (term_of(text), *codes_asked(text))}
+    has = {term for text in dict.fromkeys(texts) for term in (term_of(text), *codes_asked(text))}
     forms = {_form(term) for unit in read for text in unit.cell_texts for term in codes_of_cell(text)}
     is_row = len(shown[0].cells) > 1
     return tuple(

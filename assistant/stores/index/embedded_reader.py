@@ -40,6 +40,7 @@ from assistant.stores.index.embedded_writer import (
 )
 from assistant.stores.index.rows import UNLABELLED, Leg, label_terms, microseconds, retrieved
 from assistant.stores.sqlite_file import open_connection
+from assistant.text.caches import remember_texts
 from assistant.text.codes import codes_asked
 
 COSINE_DECIMALS = 6
@@ -55,6 +56,8 @@ MOST_QUERY_TERMS = 256
 """Terms of a question beyond these are left out (Lucene's own bound is 1,024 clauses)."""
 OPEN_ATTEMPTS = 5
 """A folder may be replaced between reading its name and opening it; the next read gives the new name."""
+_DOCUMENTS_KEPT = 300
+"""Documents that were read, as of one generation of the index."""
 _COUNT_ATTEMPTS = 5
 """A writer may commit between the reading of vectors and the counting of passages."""
 _CODED = ("source", "type", "document_id", "id_prefix", "labels")
@@ -63,6 +66,7 @@ _COLUMNS = ("row", "updated_at_us", *_CODED)
 
 _Cosines = NDArray[np.float32]
 """The cosine of one question with every slot of a matrix."""
+Terms = tuple[Sequence[tuple[str, int]], Sequence[str]]
 _RowScores = list[tuple[int, float]]
 """(row, score) of a leg, best first."""
 
@@ -88,6 +92,8 @@ class VectorMatrix:
         """By column, the code of each value: ``{"type": {"policy": 3}, …}``. A filter compares integers."""
         self._new_codes = count()
         self._names: list[str] = []
+        """By slot."""
+        self._rows = list[int]()
         """By slot."""
         self._slots: dict[int, int] = {}
         """By row."""
@@ -121,7 +127,8 @@ class VectorMatrix:
         added = np.array(columns, dtype=np.int64).reshape(-1, len(_COLUMNS))
         self._columns = np.concatenate([self._columns[kept], added])
         self._names = names
-        self._slots = {row: slot for slot, row in enumerate(self._column("row").tolist())}
+        self._rows = self._column("row").tolist()
+        self._slots = {row: slot for slot, row in enumerate(self._rows)}
 
     def cosines(self, vectors: Sequence[Sequence[float]]) -> NDArray[np.float32]:
         """Return the raw cosines of each question with every row, shape (questions, rows)."""
@@ -141,8 +148,11 @@ class VectorMatrix:
             allowed_cosines = cosines[slots]
             worst = np.partition(allowed_cosines, len(slots) - limit)[len(slots) - limit]
             slots = slots[allowed_cosines >= worst]  # every tie at the border, so that the name decides
-        best = sorted((-float(cosines[slot]), self._names[slot], slot) for slot in slots.tolist())
-        return [(int(self._column("row")[slot]), _decimal(-negative)) for negative, _, slot in best[:limit]]
+        names, places = self._names, slots.tolist()
+        best = sorted(
+            (-value, names[slot], slot) for value, slot in zip(cosines[slots].tolist(), places, strict=True)
+        )
+        return [(self._rows[slot], _decimal(-negative)) for negative, _, slot in best[:limit]]
 
     def at(self, cosines: _Cosines, row: int) -> float:
         """Return the cosine of a row."""
@@ -257,6 +267,7 @@ class IndexReader:
         self._dimensions = dimensions
         self._connection: sqlite3.Connection | None = None
         self._view: IndexView | None = None
+        self._document = remember_texts(_DOCUMENTS_KEPT)(self._read_document)
         self._data_version = -1
         """``PRAGMA data_version`` of the last complete refresh; SQLite never returns -1."""
         self._file: tuple[int, int] | None = None
@@ -304,33 +315,43 @@ class IndexReader:
         view = self._refresh()
         if view is None:
             return {}
-        documents: dict[str, StoredDocument] = {}
-        for document in files.documents_of(view.connection, document_ids, unpack=files.shared_passage):
-            card, passages = document.card, tuple(passage for _, passage in document.passages)
-            if not card.labels or labels.intersection(card.labels):
-                documents[card.document_id] = StoredDocument(card, passages)
+        read = ((name, self._document(name, self._file, view.seen.generation)) for name in document_ids)
         return {
-            document_id: documents[document_id] for document_id in document_ids if document_id in documents
+            name: document
+            for name, document in read
+            if document is not None and (not document.card.labels or labels & {*document.card.labels})
         }
+
+    def _read_document(self, document_id: str, *_of: object) -> StoredDocument | None:
+        """Return a document as of a file and its generation; None for one that the index does not hold."""
+        if self._connection is None:
+            return None
+        found = files.documents_of(self._connection, [document_id], unpack=files.shared_passage)
+        documents = [StoredDocument(each.card, tuple(part for _, part in each.passages)) for each in found]
+        return documents[0] if documents else None
 
     def _search_one(
         self, view: IndexView, query: PassageQuery, passage_cosines: _Cosines, title_cosines: _Cosines
     ) -> Retrieved:
-        passages, titles = view.passages, view.titles
-        lexical = _lexical_leg(view, passages, "passages", query)
+        passages, titles, terms = view.passages, view.titles, view.lexical.terms(query.text)
+        lexical = _lexical_leg(view, passages, "passages", query, terms)
         nearest = passages.best(passage_cosines, query)
         row_of = {passages.name(row): row for row, _ in (*lexical, *nearest)}
+        near = _named(passages, nearest)
         return retrieved(
             {
                 "lexical": _named(passages, lexical),
-                "vector": _named(passages, nearest),
-                "title": _named(titles, _lexical_leg(view, titles, "titles", query)),
-                "text": _named(titles, _lexical_leg(view, titles, "texts", query)),
+                "vector": near,
+                "title": _named(titles, _lexical_leg(view, titles, "titles", query, terms)),
+                "text": _named(titles, _lexical_leg(view, titles, "texts", query, terms)),
                 "title_vector": _named(titles, titles.best(title_cosines, query)),
             },
             size=query.size,
             index_version=self._index_version,
-            cosines={name: passages.at(passage_cosines, row) for name, row in row_of.items()},
+            cosines={
+                name: near[name] if name in near else passages.at(passage_cosines, row)
+                for name, row in row_of.items()
+            },
             passages=lambda names: files.passages_at(view.connection, [row_of[name] for name in names]),
         )
 
@@ -405,12 +426,14 @@ class IndexReader:
             return
 
 
-def _lexical_leg(view: IndexView, matrix: VectorMatrix, leg: LexicalLeg, query: PassageQuery) -> _RowScores:
+def _lexical_leg(
+    view: IndexView, matrix: VectorMatrix, leg: LexicalLeg, query: PassageQuery, terms: Terms
+) -> _RowScores:
     """Return the best rows of one of tantivy's indexes that the matrix holds too.
 
     A writer commits tantivy before SQLite when it writes a document, and after it when it deletes one.
     """
-    hits = view.lexical.search(leg, query, limit=LEXICAL_MARGIN * query.leg_size)
+    hits = view.lexical.search(leg, query, terms, limit=LEXICAL_MARGIN * query.leg_size)
     known = [(row, round(score, SCORE_DECIMALS)) for row, score in hits if row in matrix]
     known.sort(key=lambda hit: (-hit[1], matrix.name(hit[0])))
     return known[: query.leg_size]
@@ -447,20 +470,25 @@ class LexicalReader:
             index.reload()
         self._searchers = {leg: index.searcher() for leg, index in self._indexes.items()}
 
-    def search(self, leg: LexicalLeg, query: PassageQuery, *, limit: int) -> _RowScores:
+    def terms(self, text: str) -> Terms:
+        """Return the terms of a text that its search asks for, and how often it repeats each; its codes."""
+        words = Counter(self._analyzer.analyze(text)).most_common(MOST_QUERY_TERMS)
+        return words, list(codes_asked(text)) if self._has_codes else []
+
+    def search(self, leg: LexicalLeg, query: PassageQuery, terms: Terms, *, limit: int) -> _RowScores:
         """Return at most ``limit`` (row, BM25 score), best first.
 
-        A row must have one of the text's terms, and pass all filters, which add nothing to its score. No
+        A row must have one of the text's ``terms``, and pass all filters, which add nothing to its score. No
         query parser reads the text: a question is no query language.
 
         Raises ValueError for a query of one source where a writer of an older release built the folder.
         """
         schema, searcher = self._indexes[leg].schema, self._searchers[leg]
-        terms = self._term_queries(query.text, schema, LEG_FIELDS[leg])
-        if not terms:
+        wanted = self._term_queries(terms, schema, LEG_FIELDS[leg])
+        if not wanted:
             return []
         filters = (Query.const_score_query(condition, 0.0) for condition in _filters(schema, query))
-        clauses = [(Occur.Must, clause) for clause in (Query.boolean_query(terms), *filters)]
+        clauses = [(Occur.Must, clause) for clause in (Query.boolean_query(wanted), *filters)]
         if query.without:
             clauses.append((Occur.MustNot, _any_of(schema, "document_id", query.without)))
         hits = searcher.search(Query.boolean_query(clauses), limit, count=False).hits
@@ -468,16 +496,17 @@ class LexicalReader:
         return [(int(row), float(score)) for row, (score, _) in rows if row is not None]
 
     def _term_queries(
-        self, text: str, schema: tantivy.Schema, boosts: Mapping[str, float]
+        self, terms: Terms, schema: tantivy.Schema, boosts: Mapping[str, float]
     ) -> list[tuple[Occur, Query]]:
         """Return a query a term and field, which weighs as often as the text repeats the term, and one a
         code."""
         queries: list[tuple[Occur, Query]] = []
-        for term, occurrences in Counter(self._analyzer.analyze(text)).most_common(MOST_QUERY_TERMS):
+        words, codes = terms
+        for term, occurrences in words:
             for name, boost in boosts.items():
                 query = Query.term_query(schema, name, term, index_option="freq")
                 queries.append((Occur.Should, Query.boost_query(query, boost * occurrences)))
-        for code in codes_asked(text) if self._has_codes else ():
+        for code in codes:
             queries.append((Occur.Should, Query.term_query(schema, CODES, code, index_option="freq")))
         return queries
 
