@@ -18,8 +18,7 @@ from assistant.evaluation.comparison import ComparedModel, keep_comparisons
 from assistant.tenant.manifests import load_images, write_digest
 from tests.node.lambdas.conftest import KEY, RAW
 from tests.options.models_lab.company import CARD, NUMBERS, QUOTA, Company
-from tests.stacks.emulated_account import emulated_account
-from tests.stacks.emulated_tenant import EmulatedTenant
+from tests.stacks.emulated_account import EmulatedTenant, emulated_account
 from tests.stacks.synthesized import ROOT
 from tests.stage.lambda_events import object_created, sqs_event
 from tests.stage.neuron_container import Weights

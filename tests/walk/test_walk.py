@@ -27,7 +27,7 @@ from assistant.tenant.deployed_names import LINK_SECRET_RESOURCE
 from assistant.tenant.tenant import load_tenant
 from tests.options.bedrock.frames import ENDPOINT_VARIABLE, copies_a_line
 from tests.stacks.delivery_roles import JOBS
-from tests.stacks.emulated_tenant import EmulatedTenant
+from tests.stacks.emulated_account import EmulatedTenant
 from tests.stage.lambda_events import custom_resource, object_created, sqs_event
 from tests.stage.sagemaker_runtime import start_embedding
 from tests.stage.servers import Authority, Exchange, ScriptedServer, scripted_http, tls_front
@@ -39,16 +39,18 @@ from tests.walk.walking import (
 
 INSTEAD: Mapping[int, str] = {
     1: "the environment that runs this test is what it makes",
+    2: "the walk's aws.config has both profiles",
     4: "the certificate is issued by the emulator",
     6: "the emulator's quotas are unlimited",
     8: "no Docker: the registry gets a manifest of each image, the lock its digest",
     13: "the emulator runs no state machine: the deployed definition runs in this process meanwhile",
+    14: "the emulator lists AWS's own services alone",
     19: "no event and no function runs: the handlers of receiving and indexing run here, with the "
     "environments of their deployment but for DIFFERS",
     20: "the service is a process, and the probe's handler runs here, as 19",
 }
 DIFFERS: tuple[str, ...] = ("aws_endpoint_url", "sagemaker_endpoint_url", "search", "tls")
-"""Emulators have addresses; the index is in a folder (tests/stacks/test_emulated_answer.py has a node); TLS
+"""Emulators have addresses; the index is in a folder (tests/stacks/test_emulated_tenant.py has a node); TLS
 is ended before the service, as the load balancer does it."""
 pytestmark = pytest.mark.loopback
 
