@@ -113,8 +113,9 @@ check-engine.tests := tests/engine
 
 # Whole files, because a file shares its processes; in the order of the folders.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
-# Where much of a test is waiting for processes, more of them than cores.
-WAITING := -n 4 --dist loadfile --no-loadscope-reorder
+# Where much of a test is waiting for processes, one more of them than cores: each collects all tests, and has an
+# emulator of AWS and a process that forks of its own.
+WAITING := -n 3 --dist loadfile --no-loadscope-reorder
 PYTEST := $(BIN)/python -m pytest -q
 
 .PHONY: test
@@ -129,7 +130,7 @@ test-processes: $(VENV)/dev.stamp $(FUNCTIONS) $(CONSOLE)/dist/index.html ## The
 .PHONY: test-node
 test-node: $(VENV)/dev.stamp $(FUNCTIONS) ## Whatever needs a real OpenSearch node (Java 21): contracts of the index, reindexing, functions
 	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch fetch
-	@$(PYTEST) $($@.tests) tests/contracts --node $(WAITING) $(ARGS)
+	@$(PYTEST) $($@.tests) tests/contracts --node $(PARALLEL) $(ARGS)
 
 .PHONY: test-options
 test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=bedrock, desk, helpdesk, live, mcp, models_lab, office, openai, overview, panel, reply, shop, sources
@@ -184,15 +185,11 @@ build/checkov/stamp: $(VENV)/bootstrap.stamp requirements/checkov.txt
 TENANTS ?= tenants
 CARE_APP ?= care_app
 JUDGING := $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-lock.json
-# $(1) options of stacks.validators; $(2) what synthesizes more into build/synth. A folder without files of a care side has no templates of one.
+# $(1) options of stacks.validators; $(2) folders of more templates.
 define judged
-	@rm -rf cdk.out build/synth
-	@$(CDK) synth --quiet -c tenants='$(TENANTS)' '**' $(ARGS)
-	@$(CDK) synth --quiet -c tenants='$(TENANTS)' -c stage=account --output build/synth/account '**' $(ARGS)
-	@! compgen -G '$(CARE_APP)/*.toml' >/dev/null || \
-		$(CDK) synth --quiet -c tenants='$(TENANTS)' -c care_app='$(CARE_APP)' -c stage=care_app --output build/synth/care_app '**' $(ARGS)
-	@$(2)
-	@$(WITH_NODE) $(BIN)/python -m stacks.validators $(1) cdk.out build/synth/*
+	@rm -rf cdk.out
+	@$(CDK) synth --quiet -c tenants='$(TENANTS)' -c care_app='$(CARE_APP)' -c stage=every '**' $(ARGS)
+	@more="$(2)"; $(WITH_NODE) $(BIN)/python -m stacks.validators $(1) cdk.out $$more
 	@$(BIN)/python -m tools.template_proofs cdk.out --tenants '$(TENANTS)'
 endef
 .PHONY: check-company synth
@@ -200,18 +197,9 @@ check-company: $(JUDGING) ##* Judge a company's files and their templates, witho
 	$(call judged,)
 synth: check-company ##* Every tenant's templates, judged without an account
 
-# $(1) a company's folder below tests, $(2) more options of the CDK: all its templates, into build/synth.
-company_synth = for stage in tenants account care_app; do \
-	$(CDK) synth --quiet -c tenants=tests/$(1)/tenants -c care_app=tests/$(1)/care_app $$(test $$stage = tenants || echo "-c stage=$$stage") $(2) \
-		--output build/synth/$(1)-$$stage '**' || exit 1; done
 .PHONY: check-templates
-check-templates: TENANTS := tests/tenants
-check-templates: CARE_APP := tests/care_app
-check-templates: $(JUDGING) ## The same of the tests' own files, and that every exception explains a finding
-	$(call judged,--every-row,$(WITH_NODE) $(BIN)/python -m tests.stacks.second_embedding build/synth/next; \
-		$(call company_synth,company); $(call company_synth,govcloud,-c images=tests/govcloud/images.lock.toml))
-	@$(BIN)/python -m tools.template_proofs build/synth/company-tenants --tenants tests/company/tenants
-	@$(BIN)/python -m tools.template_proofs build/synth/govcloud-tenants --tenants tests/govcloud/tenants
+check-templates: $(JUDGING) ## The same with the tests' own files, and that every exception explains a finding
+	$(call judged,--every-row,$$($(WITH_NODE) $(BIN)/python -m tests.stacks.synthesized))
 
 .PHONY: check-stacks
 check-stacks: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json ## Tests of the stacks: snapshots, rules, reachability, rights, upgrades, an emulated deploy
@@ -259,7 +247,7 @@ build/peers/stamp: $(VENV)/bootstrap.stamp requirements/peers.txt
 	@touch $@
 
 .PHONY: bench-load
-bench-load: $(VENV)/dev.stamp build/peers/stamp ## The service under load on the embedded stores, beside a bare relay and three frameworks (about 4 minutes; ARGS=--quick)
+bench-load: $(VENV)/dev.stamp build/peers/stamp ## The service under load on the embedded stores, beside a bare relay and three frameworks (about 5 minutes; ARGS=--quick; ARGS=--profile: the CPU of each step alone)
 	@$(BIN)/python -m benchmarks.load $(ARGS)
 
 .PHONY: check
@@ -309,9 +297,9 @@ build/awscli/stamp: $(VENV)/bootstrap.stamp requirements/awscli.txt
 # Without guesses by entropy or by a name that has "secret" in it: digests and fakes of tests were all that these found.
 SECRET_SCAN := --no-verify --cores 2 --disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString --disable-plugin KeywordDetector
 .PHONY: scan-secrets
-scan-secrets: $(VENV)/dev.stamp ## Private keys, tokens and passwords in what git tracks (detect-secrets; locks and documents left out)
-	@git ls-files -z -- . ':!:*.jsonl' ':!:package-lock.json' ':!:requirements' ':!:tests/stacks/snapshots' | \
-		xargs -0 $(BIN)/detect-secrets-hook $(SECRET_SCAN)
+scan-secrets: $(VENV)/dev.stamp ## Private keys, tokens and passwords in what git tracks (detect-secrets; locks and documents left out; SINCE=commit: in files changed since)
+	@$(if $(SINCE),git diff --name-only --diff-filter=d -z '$(SINCE)',git ls-files -z) -- . ':!:*.jsonl' ':!:package-lock.json' ':!:requirements' ':!:tests/stacks/snapshots' | \
+		xargs -0 -r $(BIN)/detect-secrets-hook $(SECRET_SCAN)
 
 build/audit/stamp: $(VENV)/bootstrap.stamp requirements/audit.txt
 	@echo "· pip-audit, in an environment of its own"

@@ -3,7 +3,8 @@
 - ``-c tenant=NAME``: that tenant's stage, and only its file is read; without it, every tenant's.
 - ``-c tenants=DIR``: tenant files elsewhere. ``-c images=FILE``: another lock of images.
 - ``-c stage=account`` or ``-c stage=care_app``: one of those instead; CDK does not order stages, so they
-  are never synthesized together with a tenant's. ``-c care_app=DIR``: files of the care side elsewhere.
+  are never deployed together with a tenant's. ``-c stage=every``: all, to be judged.
+- ``-c care_app=DIR``: files of the care side elsewhere.
 """
 
 from __future__ import annotations

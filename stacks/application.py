@@ -3,7 +3,8 @@
 ``cdk.json`` starts ``app.py``, which calls ``build``. Context keys (``cdk synth -c stage=account -c
 tenant=pharmacy``):
 
-- ``stage``: ``account``, ``care_app``, or absent for the tenants' own stages.
+- ``stage``: ``account``, ``care_app``, or absent for the tenants' own stages; ``every``: all of them, to be
+  judged and not deployed, because CDK does not order stages.
 - ``tenant``: only this tenant, by name; absent: all.
 - ``tenants``, ``images``, ``accounts``, ``care_app``: other places than ``tenants/``, ``images.lock.toml``,
   ``accounts/`` and ``care_app/`` of the checkout.
@@ -42,7 +43,7 @@ def build(context: Mapping[str, Any] | None = None) -> cdk.App:
         cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app), HIPAASecurityChecks(app))
     stage = _context(app, "stage")
     if stage not in _STAGES:
-        raise ConfigurationError(f'-c stage={stage}: there is no such stage; allowed: "account", "care_app".')
+        raise ConfigurationError(f"-c stage={stage}: there is no such stage; allowed: {_ALLOWED}.")
     folder = Path(_context(app, "tenants") or ROOT / "tenants")
     images = Path(_context(app, "images") or ROOT / "images.lock.toml")
     tenants = read_tenants(folder=folder, only=_context(app, "tenant"), images=images)
@@ -82,16 +83,29 @@ def _add_accounts(app: cdk.App, tenants: Sequence[DeployedTenant]) -> None:
 def _add_care_apps(app: cdk.App, tenants: Sequence[DeployedTenant]) -> None:
     from stacks.care_app import CareAppStage
 
-    folder = Path(_context(app, "care_app") or ROOT / "care_app")
-    CareAppStage.for_tenants(app, tenants, folder=folder, is_requested=_context(app, "tenant") is not None)
+    is_requested = _context(app, "tenant") is not None
+    CareAppStage.for_tenants(app, tenants, folder=_care_files(app), is_requested=is_requested)
+
+
+def _care_files(app: cdk.App) -> Path:
+    return Path(_context(app, "care_app") or ROOT / "care_app")
+
+
+def _add_every_stage(app: cdk.App, tenants: Sequence[DeployedTenant]) -> None:
+    _add_tenants(app, tenants)
+    _add_accounts(app, tenants)
+    if any(_care_files(app).glob("*.toml")):  # not every company has a care side here
+        _add_care_apps(app, tenants)
 
 
 _STAGES: Mapping[str | None, Callable[[cdk.App, Sequence[DeployedTenant]], None]] = {
     None: _add_tenants,
     "account": _add_accounts,
     "care_app": _add_care_apps,
+    "every": _add_every_stage,
 }
 """What adds stages to the application, by ``-c stage=``; None: each tenant's own stage."""
+_ALLOWED = '"account", "care_app", "every"'
 
 
 def _context(app: cdk.App, key: str) -> str | None:

@@ -73,7 +73,7 @@ def explains(row: Acknowledgement, finding: Finding) -> bool:
     return below and finding.rule in row.findings
 
 
-_TIMEOUT_S = 300
+_TIMEOUT_S = 900
 
 
 def run_cfn_lint(templates: Sequence[StackTemplate]) -> list[Finding]:
@@ -125,7 +125,7 @@ def run_checkov(templates: Sequence[StackTemplate]) -> list[Finding]:
         raise ConfigurationError(f"checkov failed: {completed.stderr.strip()[-500:]}") from None
     if unreadable:
         raise ConfigurationError(f"checkov could not read {unreadable} templates.")
-    by_name = {template.path.name: template for template in templates}
+    by_path = {template.path.resolve(): template for template in templates}
     return [
         Finding(
             stage=template.stage,
@@ -134,7 +134,7 @@ def run_checkov(templates: Sequence[StackTemplate]) -> list[Finding]:
             message=item["check_name"],
         )
         for item in failed
-        for template in [by_name[Path(item["file_path"]).name]]
+        for template in [by_path[Path(item["file_abs_path"]).resolve()]]
     ]
 
 
@@ -178,7 +178,8 @@ def main(assemblies: Sequence[str]) -> int:
     folders such as ``cdk.out``, and ``--every-row``."""
     folders = [Path(name) for name in assemblies if name != _EVERY_ROW]
     rows = [row for stack_rows in TABLE.values() for row in stack_rows]
-    templates = [template for folder in folders for template in templates_of(folder)]
+    every = [template for folder in folders for template in templates_of(folder)]
+    templates = [*{(each.region, json.dumps(each.body)): each for each in every}.values()]
     silenced: set[tuple[str, str]] = set()
     for folder in folders:
         require_packs(folder / REPORT)
@@ -192,8 +193,8 @@ def main(assemblies: Sequence[str]) -> int:
         print(f"{construct}: {rule}: this exception explains nothing; delete the row")
     resources = sum(len(template.body.get("Resources", {})) for template in templates)
     print(
-        f"{len(templates)} templates, {resources} resources: {len(findings)} findings of cfn-lint and "
-        f"checkov, {len(unexplained)} unexplained; {len(silenced)} of cdk-nag silenced; "
+        f"{len(every)} templates, {resources} resources of those that differ: {len(findings)} findings "
+        f"of cfn-lint and checkov, {len(unexplained)} unexplained; {len(silenced)} of cdk-nag silenced; "
         f"{len(rows)} rows of exceptions, {len(idle)} findings in them without effect"
     )
     return 1 if unexplained or idle else 0

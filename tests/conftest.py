@@ -8,10 +8,12 @@ import os
 import re
 import shutil
 from collections.abc import AsyncIterator, Generator, Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import httpx._transports.default as httpx_transports
 import hypothesis
 import pytest
 import structlog
@@ -23,7 +25,9 @@ from tests.stage.aws_server import URL_VARIABLE, aws_server
 from tests.stage.programs import MissingPrograms
 
 if TYPE_CHECKING:
+    from tests.stage.running_service import RunningService
     from tests.stage.tenant_stores import TenantStores
+    from tests.unit.documents.scene import Knowledge
 
 # How long an example takes says something of the machine, and nothing of the code. The same 25 examples each
 # time, so that a change is judged by what it changed; at night (EXAMPLES=new) 300 that are drawn anew.
@@ -37,8 +41,10 @@ OPTIONS = TESTS.parent / "assistant" / "options"
 OF_OPTIONS_TOO = (
     "breaking",
     "corpus",
+    "engine",
     "faults",
     "jobs",
+    "landed",
     "node",
     "options",
     "processes",
@@ -65,6 +71,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # and a killed process loses nothing that it had written, so a disk would prove no more.
     if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _MEMORY_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+    # Each client of HTTP reads all the authorities of the web, 20 ms of CPU, and hardly one speaks TLS.
+    transports: Any = httpx_transports
+    transports.create_ssl_context = cache(transports.create_ssl_context)
     config.pluginmanager.register(FaultCells(config))
     if not hasattr(config, "workerinput"):  # a worker's reports are counted by the process that reports
         config.pluginmanager.register(MissingPrograms())
@@ -154,6 +163,25 @@ async def stores(tmp_path: Path) -> AsyncIterator[TenantStores]:
     made = TenantStores(tmp_path / "tenant")
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
+    """A service of two tenants, each with one document."""
+    from tests.stage.running_service import service_of_two
+
+    async with service_of_two(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def knowledge(tmp_path: Path) -> AsyncIterator[Knowledge]:
+    """A tenant's knowledge in a folder of the test's own."""
+    from tests.unit.documents.scene import Knowledge
+
+    made = Knowledge.below(tmp_path)
+    yield made
+    await made.stores.close()
 
 
 @pytest.fixture(scope="session")

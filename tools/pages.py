@@ -61,10 +61,12 @@ def with_costs(page: str, *, assembly: Path, tenants: Path) -> str:
     """
     prices, bills = load_prices(), dict[str, Bill]()
     for folder in sorted(assembly.glob("assembly-*")):
-        name, templates = folder.name.removeprefix("assembly-").lower(), templates_by_stack_name(folder)
-        tenant = load_tenant(tenants / f"{name}.toml")
+        name = folder.name.removeprefix("assembly-").lower()
+        if not (file := tenants / f"{name}.toml").exists():
+            continue  # the stage of an account, or of a care side
+        tenant = load_tenant(file)
         bills[name] = make_bill(
-            list(templates.values()),
+            list(templates_by_stack_name(folder).values()),
             prices.of_tenant(tenant),
             questions=prices.load.questions_a_month,
             hours_share=tenant.endpoint_hours_share,

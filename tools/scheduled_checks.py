@@ -28,6 +28,8 @@ from assistant.tenant.toml_file import StrictModel, read_strict
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "benchmarks" / "checks.toml"
 NIGHTS = ROOT / "benchmarks" / "night.json"
+LANDED = ROOT / "tests" / "landed" / "commits"
+"""The landed releases, the last one first."""
 BUDGET_S = 240
 """Seconds of all short forms together, on two cores; printed, and a test sums ``Check.seconds``."""
 MOST_DAYS, MOST_COMMITS = 14, 50
@@ -50,6 +52,8 @@ class Check(StrictModel):
     """Command that runs on each change. It judges results only, no times."""
     seconds: int = 0
     """What the short form takes on two cores."""
+    paths: tuple[str, ...] = ()
+    """Folders and files: the short form runs where one differs from the last landed release. None: always."""
     ci: str | None = None
     """Step of ``.ci/run`` that runs it on every change, in place of a short form."""
     night: str | None = None
@@ -138,6 +142,12 @@ def commits_since(nights: Mapping[str, NightRun]) -> dict[str, int]:
     return {commit: int(count) for commit, count in counts.items() if count is not None}
 
 
+def is_touched(check: Check) -> bool:
+    """Return whether something in the check's paths differs from the last landed release, or none is here."""
+    (landed, *_) = LANDED.read_text(encoding="utf-8").split()
+    return not check.paths or _git("diff", "--quiet", landed, "--", *check.paths) is None
+
+
 def is_due(check: Check, run: NightRun | None, *, head: str, today: date) -> bool:
     """Return whether the night runs it: not again at the commit ``head``; a weekly one after six days."""
     if check.night is None:
@@ -186,10 +196,11 @@ def run_nights(checks: Sequence[Check], names: Sequence[str]) -> int:
 
 
 def run_short(checks: Sequence[Check]) -> int:
-    """Run the short forms, and print which night runs are too old; return the exit status, 1 for either."""
+    """Run the short forms whose paths were touched, and print which night runs are too old; return the exit
+    status, 1 for either."""
     nights, began_s = read_nights(), time.monotonic()
     refused = overdue(checks, nights, today=datetime.now(UTC).date(), commits=commits_since(nights))
-    short = [(check.name, check.short) for check in checks if check.short is not None]
+    short = [(check.name, check.short) for check in checks if check.short is not None and is_touched(check)]
     failed = [name for name, command in short if _run(name, command, limit_s=_SHORT_LIMIT_S)[0] is None]
     print(f"\n{time.monotonic() - began_s:.0f} s of {BUDGET_S} s", *refused, sep="\n")
     return _ended(failed) or int(bool(refused))

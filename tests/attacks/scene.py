@@ -18,7 +18,7 @@ import structlog
 from assistant.documents.files import SourceDocument, read_sources
 from assistant.documents.parsing import parse_document
 from assistant.documents.passages import PassageCutter, TokenCounts, build_card
-from assistant.domain.documents import Document, IndexedDocument
+from assistant.domain.documents import Document, DocumentState, IndexedDocument
 from assistant.domain.errors import DocumentInvalidError
 from assistant.text.language import language
 from tests.stage.running_service import (
@@ -136,6 +136,24 @@ async def bring(
         await stores.documents.put_parsed(document.document_id, document.content_hash(), parsed)
         await stores.states.put_many([live_status(document)])
         await stores.index.replace_documents([indexed])
+    finally:
+        await stores.close()
+
+
+async def take_back(service: RunningService, document_id: str) -> None:
+    """Let a document be withdrawn, and gone from the index."""
+    stores = TenantStores(
+        service.state_dir / "tenants" / "clinic",
+        embedding_model="tiny-embedding",
+        dimensions=DIMENSIONS,
+        model_digest=DIGEST,
+    )
+    try:
+        status = await stores.states.get(document_id)
+        assert status is not None
+        gone = {"state": DocumentState.WITHDRAWN, "live_content_hash": None}
+        await stores.states.put_many([status.model_copy(update=gone)])
+        await stores.index.delete_documents([document_id])
     finally:
         await stores.close()
 

@@ -28,6 +28,7 @@ from tests.attacks.scene import (
     bring_case,
     logged,
     send,
+    take_back,
     use_tool,
 )
 from tests.stage.running_service import RunningService
@@ -39,12 +40,22 @@ CASES: list[Case] = [
 ]
 
 
-def of_kind(*kinds: str) -> Any:
-    cases = [case for case in CASES if case["kind"] in kinds]
-    return pytest.mark.parametrize("case", cases, ids=[case["id"] for case in cases])
+MODES = ["quoted", "written"]
 
 
-CLEANED = [case for case in CASES if case["kind"] == "model_text" and "only" not in case["input"]]
+def of_kind(kind: str) -> Any:
+    """Try each case on a service of one of the modes, the next case on one of the other; at night on both."""
+    cases = [case for case in CASES if case["kind"] == kind]
+    both = [
+        pytest.param(mode, case, id=f"{mode}-{case['id']}", marks=pytest.mark.night if number % 2 else ())
+        for first, mode in enumerate(MODES)
+        for number, case in enumerate(cases, first)
+    ]
+    return pytest.mark.parametrize(("service", "case"), both, indirect=["service"], scope="module")
+
+
+WRITTEN = [case for case in CASES if case["kind"] == "model_text"]
+CLEANED = [case for case in WRITTEN if "only" not in case["input"]]
 
 
 def in_sentences(text: str) -> Iterator[str]:
@@ -68,14 +79,11 @@ def test_a_model_s_text_is_cleaned(case: Case, is_whole: bool) -> None:
         assert [pattern for pattern in case.get("must", ()) if not re.search(pattern, cleaned)] == []
 
 
-MODES = ["quoted", "written"]
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=MODES)
 async def service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RunningService]:
-    """One for all cases that bring no document."""
+    """One for all cases: each takes its document back."""
     async with attacked_service(tmp_path_factory.mktemp(request.param), mode=request.param) as service:
         yield service
 
@@ -86,27 +94,23 @@ async def writing_service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
         yield service
 
 
-@pytest_asyncio.fixture(loop_scope="module", params=MODES)
-async def fresh_service(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunningService]:
-    async with attacked_service(tmp_path / "service", mode=request.param) as service:
-        yield service
-
-
 @of_kind("document")
 @in_module_loop
 async def test_a_document_reveals_nothing_and_stays_text(
-    fresh_service: RunningService, case: Case, tmp_path: Path
+    service: RunningService, case: Case, tmp_path: Path
 ) -> None:
     given = case["input"]
     with logged() as log:
-        document_id = await bring_case(fresh_service, given, folder=tmp_path)
-        said = await ask_each_way(fresh_service, given["question"])
+        document_id = await bring_case(service, given, folder=tmp_path)
+        said = await ask_each_way(service, given["question"])
         if document_id is not None:  # ranked below another document it would not be quoted
             only = {"filters": {"document_id": [document_id]}}
-            said += await ask_each_way(fresh_service, given["question"], **only)
-            said.append(await use_tool(fresh_service, "open_document", {"document_id": document_id}))
+            said += await ask_each_way(service, given["question"], **only)
+            said.append(await use_tool(service, "open_document", {"document_id": document_id}))
+    if document_id is not None:
+        await take_back(service, document_id)
     assert said[0].status == 200, said[0].body
-    judge(case, fresh_service, said, log, own=given["question"])
+    judge(case, service, said, log, own=given["question"])
 
 
 @of_kind("question")
@@ -166,7 +170,7 @@ async def test_an_identifier_leads_nowhere_else(service: RunningService, case: C
     judge(case, service, [said], log, own="")
 
 
-@of_kind("model_text")
+@pytest.mark.parametrize("case", WRITTEN, ids=[case["id"] for case in WRITTEN])
 @in_module_loop
 async def test_what_a_model_writes_comes_out_checked(writing_service: RunningService, case: Case) -> None:
     given, sagemaker = case["input"], writing_service.sagemaker

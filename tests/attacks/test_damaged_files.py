@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, closing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,16 +53,31 @@ class Site:
         return service_on(self.settings, Scene(), self.sagemaker)
 
 
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
+@asynccontextmanager
+async def open_site(folder: Path) -> AsyncGenerator[Site]:
     async with sagemaker_socket() as sagemaker, published_keys([EC_KEY]) as keys:
-        site = Site(
-            service_settings(tmp_path, Scene(), sagemaker_url=sagemaker.url, jwks_url=keys), sagemaker
-        )
-        async with site.started() as service:
-            for tenant in ("clinic", "pharmacy"):
-                await service.know("wait", "The wait is two days.", tenant=tenant)
-                await service.answered(tenant=tenant)
+        yield Site(service_settings(folder, Scene(), sagemaker_url=sagemaker.url, jwks_url=keys), sagemaker)
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state of a site that was used, for each test to copy."""
+
+    async def make() -> Path:
+        async with open_site(tmp_path_factory.mktemp("answered")) as site:
+            async with site.started() as service:
+                for tenant in ("clinic", "pharmacy"):
+                    await service.know("wait", "The wait is two days.", tenant=tenant)
+                    await service.answered(tenant=tenant)
+            return site.settings.state_dir
+
+    return asyncio.run(make())
+
+
+@pytest.fixture
+async def site(answered: Path, tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path) as site:
+        shutil.copytree(answered, site.settings.state_dir)
         yield site
 
 

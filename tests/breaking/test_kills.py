@@ -18,14 +18,16 @@ from tests.breaking.agents import (
     COMMON,
     Agents,
     Knowledge,
+    Part,
+    Site,
     at_work,
     bring_again,
     bring_stock,
     faults_of_answers,
     faults_of_documents,
     own,
+    running_site,
 )
-from tests.breaking.site import Part, Site, running_site
 from tests.stage.running_service import eventually
 
 KILLS = int(os.environ.get("KILLS", "3"))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from assistant.evaluation.questions import EvaluationQuestion, draw, load_questions
 from tests.browser.console_page import ConsolePage, Faults, OpenConsole
-from tests.browser.product import Product, Rehearsal, ScriptedLlm, rehearsal_of, running_product
+from tests.browser.product import REPOSITORY, Product, Rehearsal, ScriptedLlm, rehearsal_of, running_product
 from tests.browser.stand_in import (
     LOST,
     QUESTION,
@@ -33,6 +38,7 @@ FLAGS = (
     "--disable-sync",
 )
 STEP_LIMIT_MS = 60_000
+AT_NIGHT = os.environ.get("EXAMPLES") == "new"
 
 _RUN_AXE = """async () => {
   const { violations } = await axe.run(document, { resultTypes: ["violations"] });
@@ -48,8 +54,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     with running_product(tmp_path_factory.mktemp("product")) as product:
-        product.assistant("knowledge", "add", "--tenant", "pharmacy")
+        product.assistant("knowledge", "add", "--tenant", "pharmacy", *pharmacy_paths())
         yield product
+
+
+def pharmacy_paths() -> list[str]:
+    """Return a dozen of the pharmacy's files, which the tests ask about: each is embedded. At night all."""
+    folder = REPOSITORY / "knowledge" / "pharmacy"
+    if AT_NIGHT:
+        return [str(folder)]
+    named = {REFILL, *chain.from_iterable(one.documents for one in seen_questions("pharmacy"))}
+    return [str(path) for path in sorted(folder.iterdir()) if path.stem in named]
+
+
+def seen_questions(tenant: str) -> Sequence[EvaluationQuestion]:
+    """Return the committed questions that are asked of a tenant in a browser."""
+    asked = [
+        question
+        for question in load_questions(REPOSITORY / "evaluation" / f"{tenant}.jsonl")
+        if question.split == "held_out" and question.answerable and question.after is None
+    ]
+    return draw(asked, count=40 if AT_NIGHT else 8, seed="seen at once")
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +126,12 @@ def answered(stand_in: StandIn, at: OpenConsole) -> OpenConsole:
     return ask
 
 
-@pytest.fixture(scope="module")  # not longer: its event loop would stand in the way of asynchronous tests
+def lifetime(fixture_name: str, config: pytest.Config) -> Literal["session", "module"]:
+    """Return how long one Chromium runs: its event loop would stand in the way of asynchronous tests."""
+    return "session" if all("tests/browser" in argument for argument in config.args) else "module"
+
+
+@pytest.fixture(scope=lifetime)
 def browser() -> Iterator[Browser]:
     chromium = require("chromium")
     with sync_playwright() as playwright:
@@ -110,25 +140,43 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@cache
+def _profile(browser: Browser, options: str, number: int) -> tuple[BrowserContext, Faults]:
+    """Return a profile with a window that stays: a new one costs four times the CPU of a tab."""
+    context, faults = browser.new_context(**json.loads(options)), Faults()
+    context.set_default_timeout(STEP_LIMIT_MS)
+    faults.watch(context)
+    context.new_page()
+    return context, faults
+
+
+def _as_new(context: BrowserContext) -> None:
+    """Close a profile's tabs, and take back what a test left in it."""
+    for page in context.pages[1:]:
+        if page.url.startswith("http"):
+            page.evaluate("localStorage.clear()")
+        page.close()
+    context.unroute_all()
+    context.clear_cookies()
+    context.clear_permissions()
+
+
 @pytest.fixture
 def open_console(browser: Browser) -> Iterator[OpenConsole]:
-    """Open a tab in a new browser profile. Fails at the end if a tab recorded a fault."""
-    opened: list[tuple[Any, Faults]] = []
+    """Open a tab in a browser profile without a past. Fails at the end if a tab recorded a fault."""
+    opened: list[tuple[str, BrowserContext, Faults]] = []
 
     def open_at(url: str, **options: Any) -> ConsolePage:
-        context = browser.new_context(
-            viewport=options.pop("viewport", {"width": 1280, "height": 720}), **options
-        )
-        context.set_default_timeout(STEP_LIMIT_MS)
-        faults = Faults()
-        faults.watch(context)
-        opened.append((context, faults))
+        given = json.dumps({"viewport": {"width": 1280, "height": 720}} | options, sort_keys=True)
+        others = sum(given == each for each, *_ in opened)  # a second person in a test has a second profile
+        context, faults = _profile(browser, given, others)
+        opened.append((given, context, faults))
         return ConsolePage(context.new_page(), url, faults)
 
     yield open_at
-    for context, _ in opened:
-        context.close()
-    assert [faults for _, faults in opened] == [Faults() for _ in opened]
+    for _, context, _ in opened:
+        _as_new(context)
+    assert [faults.taken() for *_, faults in opened] == [Faults() for _ in opened]
 
 
 @pytest.fixture

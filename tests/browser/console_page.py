@@ -34,6 +34,14 @@ class Faults:
         context.on("weberror", lambda error: self.errors.append(str(error.error)))
         context.on("console", lambda message: self._note_message(message.type, message.text))
 
+    def taken(self) -> Faults:
+        """Return what was recorded, and begin anew."""
+        kept = self.violations, self.errors, self.outside
+        found = Faults(*(list(each) for each in kept))
+        for each in kept:
+            each.clear()
+        return found
+
     def _note_request(self, url: str) -> None:
         parts = urlsplit(url)
         # the browser's own viewer of PDF files is an extension that it brings

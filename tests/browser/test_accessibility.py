@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -12,15 +11,17 @@ from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.product import Rehearsal
 from tests.browser.stand_in import QUESTION, UNANSWERABLE, StandIn, done, refill_sources
 
-VIEWS: dict[str, dict[str, Any]] = {
-    "1280x720": {},
-    "dark": {"color_scheme": "dark"},
-    # 200 % zoom of the same window: half the size in CSS pixels.
-    "200 % zoom": {"viewport": {"width": 640, "height": 360}, "device_scale_factor": 2},
-}
+ZOOMED = {"viewport": {"width": 640, "height": 360}, "device_scale_factor": 2}
+"""200 % of the same window: half the size in CSS pixels."""
+VIEWS = [
+    pytest.param({}, id="1280x720"),
+    pytest.param({"color_scheme": "dark", **ZOOMED}, id="dark, 200 % zoom"),
+    pytest.param({"color_scheme": "dark"}, id="dark", marks=pytest.mark.night),
+    pytest.param(ZOOMED, id="200 % zoom", marks=pytest.mark.night),
+]
 
 
-@pytest.fixture(params=VIEWS.values(), ids=list(VIEWS))
+@pytest.fixture(params=VIEWS)
 def view(
     request: pytest.FixtureRequest,
     rehearsal: Rehearsal,
@@ -48,7 +49,7 @@ def test_sign_in_keys_and_knowledge(view: ConsolePage, check: Callable[[ConsoleP
     check(view)
 
 
-@pytest.fixture(params=VIEWS.values(), ids=list(VIEWS))
+@pytest.fixture(params=VIEWS)
 def written(request: pytest.FixtureRequest, at: OpenConsole) -> ConsolePage:
     """A tab that shows the stand-in's console."""
     return at(**request.param)

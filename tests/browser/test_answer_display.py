@@ -102,8 +102,12 @@ def test_on_a_phone_the_sources_open_from_the_answer_and_close_again(
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"color_scheme": "dark"}, {"viewport": PHONE}, {"viewport": {"width": 640, "height": 360}}],
-    ids=["1280x800", "dark", "390x844", "200 % zoom"],
+    [
+        pytest.param({}, id="1280x800"),
+        pytest.param({"color_scheme": "dark", "viewport": PHONE}, id="dark, 390x844"),
+        pytest.param({"color_scheme": "dark"}, id="dark", marks=pytest.mark.night),
+        pytest.param({"viewport": {"width": 640, "height": 360}}, id="200 % zoom", marks=pytest.mark.night),
+    ],
 )
 def test_axe_finds_nothing(
     answered: OpenConsole,
@@ -273,12 +277,11 @@ def begins(stand_in: StandIn) -> Held:
 @pytest.mark.parametrize(
     "options",
     [
-        {"viewport": DESK},
-        {"viewport": DESK, "color_scheme": "dark"},
-        {"viewport": PHONE},
-        {"viewport": {"width": 320, "height": 700}},
+        pytest.param({"viewport": DESK, "color_scheme": "dark"}, id="1440x900, dark"),
+        pytest.param({"viewport": {"width": 320, "height": 700}}, id="320 px"),
+        pytest.param({"viewport": DESK}, id="1440x900", marks=pytest.mark.night),
+        pytest.param({"viewport": PHONE}, id="390x844", marks=pytest.mark.night),
     ],
-    ids=["1440x900", "dark", "390x844", "320 px"],
 )
 def test_axe_finds_nothing_in_all_that_an_answer_can_have(
     at: OpenConsole, stand_in: StandIn, check: Callable[[ConsolePage], None], options: dict[str, Any]

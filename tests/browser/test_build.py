@@ -24,7 +24,9 @@ ALL = "desk helpdesk live overview panel"
 TSC = REPOSITORY / "node_modules" / "typescript" / "bin" / "tsc"
 
 
-@pytest.fixture(scope="module", params=[*ALL.split(), ALL])
+@pytest.fixture(
+    scope="module", params=[ALL, *(pytest.param(name, marks=pytest.mark.night) for name in ALL.split())]
+)
 def left_out(request: pytest.FixtureRequest) -> str:
     """Return the options whose views are deleted."""
     return request.param
@@ -58,6 +60,7 @@ def test_the_rest_type_checks_and_matches_the_api(without: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.night
 @pytest.mark.parametrize("left_out", [ALL], indirect=True)
 def test_the_rest_passes_its_unit_tests(without: Path) -> None:
     done = run_node(without / "run_tests.mjs")

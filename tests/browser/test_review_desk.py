@@ -12,6 +12,7 @@ from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.stand_in import StandIn
 
 OpenDesk = OpenConsole
+ZOOMED = {"viewport": {"width": 640, "height": 360}, "device_scale_factor": 2}
 
 
 @pytest.fixture
@@ -71,11 +72,10 @@ def test_a_case_is_resolved_by_keyboard_alone(desk: OpenDesk, stand_in: StandIn)
 @pytest.mark.parametrize(
     "options",
     [
-        {"color_scheme": "dark"},
-        {"viewport": {"width": 640, "height": 360}, "device_scale_factor": 2},
-        {"viewport": {"width": 320, "height": 640}},
+        pytest.param({"color_scheme": "dark"}, id="dark"),
+        pytest.param({"viewport": {"width": 320, "height": 640}}, id="320 px"),
+        pytest.param(ZOOMED, id="200 % zoom", marks=pytest.mark.night),
     ],
-    ids=["dark", "200 % zoom", "320 px"],
 )
 def test_the_desk_is_accessible(
     desk: OpenDesk, check: Callable[[ConsolePage], None], options: dict[str, Any]

@@ -14,18 +14,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from assistant.evaluation.questions import draw, load_questions
-from tests.browser.conftest import OpenConsole
-from tests.browser.console_page import ANSWER_LIMIT_MS, ConsolePage
+from tests.browser.conftest import AT_NIGHT, seen_questions
+from tests.browser.console_page import ANSWER_LIMIT_MS, ConsolePage, OpenConsole
 from tests.browser.product import Product, running_product
 
 pytestmark = pytest.mark.timeout(1800)
-COUNTS = {"pharmacy": 40, "clinic": 40} if os.environ.get("EXAMPLES") == "new" else {"pharmacy": 8}
+TENANTS = ("pharmacy", "clinic") if AT_NIGHT else ("pharmacy",)
 WINDOWS = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 LEAST_SEEN = 0.95
 _LOOKS, _LOOK_MS = 20, 100
-_QUESTIONS = Path(__file__).parents[2] / "evaluation"
-_SEED = "seen at once"
 _MARKED = """() => {
   const isSeen = (mark) => [...mark.getClientRects()].filter((box) => box.width > 0).every((box) => {
     const at = document.elementFromPoint(box.left + Math.min(box.width / 2, 20), box.top + box.height / 2);
@@ -55,7 +52,7 @@ def settled(console: ConsolePage) -> list[bool]:
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("tenant", COUNTS)
+@pytest.mark.parametrize("tenant", TENANTS)
 def test_the_marked_lines_of_an_answer_are_seen_without_scrolling(
     tenant: str,
     window: str,
@@ -64,17 +61,12 @@ def test_the_marked_lines_of_an_answer_are_seen_without_scrolling(
     record_testsuite_property: Callable[[str, object], None],
 ) -> None:
     product: Product = request.getfixturevalue("clinic" if tenant == "clinic" else "product")
-    asked = [
-        question
-        for question in load_questions(_QUESTIONS / f"{tenant}.jsonl")
-        if question.split == "held_out" and question.answerable and question.after is None
-    ]
     more: dict[str, Any] = {"has_touch": True} if window == "phone" else {}
     console = open_console(product.url, viewport=WINDOWS[window], **more)
     console.sign_in(tenant=tenant)
     seen: list[bool] = []
     hidden: list[str] = []
-    for question in draw(asked, count=COUNTS[tenant], seed=_SEED):
+    for question in seen_questions(tenant):
         console.button("New question").click()
         console.ask(question.question)
         console.await_end()

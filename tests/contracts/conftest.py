@@ -75,11 +75,11 @@ async def stranger(twin_name: str, tmp_path: Path, _servers: None) -> AsyncItera
 
 @pytest.fixture
 def elsewhere(twin_name: str, tmp_path: Path) -> OtherProcess:
-    """Run an action of ``other_process`` on the twin's tenant and return its result."""
+    """Run an action of ``twins`` on the twin's tenant and return its result."""
 
     async def run(action: str) -> object:
         arguments = (twin_name, str(tmp_path), action)
-        process = await start_forked("tests.contracts.other_process", *arguments, environment=os.environ)
+        process = await start_forked("tests.contracts.twins", *arguments, environment=os.environ)
         output, _ = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0
         return json.loads(output.splitlines()[-1])

@@ -192,7 +192,7 @@ async def test_both_sides_tell_what_the_index_was_built_with(twin: Twin) -> None
 
 async def test_another_process_sees_a_write(twin: Twin, elsewhere: OtherProcess) -> None:
     await put(twin, (passage("refill"), EAST))
-    assert await elsewhere("search") == ["refill#0"]
+    assert await elsewhere("search_here") == ["refill#0"]
 
 
 async def test_another_process_s_write_is_found_by_the_next_search(

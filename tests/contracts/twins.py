@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, Protocol
@@ -18,7 +20,7 @@ from urllib.parse import urlsplit
 
 from assistant.domain.documents import IndexModel, Passage, PassageQuery, Retrieved
 from assistant.domain.errors import DependencyError
-from assistant.process.aws import AwsService, ParameterWords, open_client
+from assistant.process.aws import LIMITS, AwsService, ParameterWords, open_client
 from assistant.stores.blobs import Blobs, FolderBlobs
 from assistant.stores.desk import DESK_TABLE, StoredDesk
 from assistant.stores.documents import STATES_TABLE, StoredStates
@@ -34,7 +36,7 @@ from assistant.stores.records import RECORDS_TABLE, StoredRecords
 from assistant.stores.s3 import S3Blobs
 from assistant.stores.sqs_queue import SqsIngestionQueue
 from assistant.stores.store import Words
-from assistant.stores.table import Table
+from assistant.stores.table import Table, keyed
 from assistant.stores.words import FileWords
 from assistant.tenant.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
 from tests.contracts import samples
@@ -205,7 +207,9 @@ def tenant_name(place: Path) -> str:
 
 @asynccontextmanager
 async def _client(service: AwsService, *, url: str | None = None) -> AsyncGenerator[Any]:
-    async with open_client(service, region=REGION, endpoint_url=url or server_url()) as client:
+    patient = replace(LIMITS[service], read_timeout_s=30.0)  # an emulator on a busy machine is slow
+    place = {"region": REGION, "endpoint_url": url or server_url()}
+    async with open_client(service, **place, limits=patient) as client:
         yield client
 
 
@@ -294,3 +298,55 @@ TWINS: Mapping[str, OpenTwin] = {
     "sqs": open_sqs_twin,
     "ssm": open_ssm_twin,
 }
+
+
+# --- another process on the same tenant: "python -m tests.contracts.twins TWIN PLACE ACTION" ---------------
+# It prints "ready" when it begins and one JSON value when it is done.
+async def insert_item(twin: Twin) -> object:
+    return await twin.table.insert(keyed(("p", "a"), by="elsewhere"))
+
+
+async def put_blob(twin: Twin) -> object:
+    await twin.blobs.put("a/b.json", b"Written elsewhere.")
+    return None
+
+
+async def send_one(twin: Twin) -> object:
+    await twin.queue.send_many(["from-elsewhere"])
+    return None
+
+
+async def drain_queue(twin: Twin) -> object:
+    taken: list[str] = []
+    while messages := await twin.queue.receive(limit=3, wait_s=0.0, visibility_timeout_s=60.0):
+        taken += [message.document_id for message in messages]
+        await twin.queue.delete_many([message.receipt for message in messages])
+    return taken
+
+
+async def index_document(twin: Twin) -> object:
+    entry = samples.passage("elsewhere", text="Written by another process.")
+    await twin.index.replace_documents(samples.documents_of((entry, samples.EAST)))
+    return None
+
+
+async def search_here(twin: Twin) -> object:
+    found = await twin.search.search(samples.query(), deadline=samples.soon())
+    return [ranked.passage.passage_id for ranked in found.passages]
+
+
+ACTIONS = {
+    action.__name__: action
+    for action in (insert_item, put_blob, send_one, drain_queue, index_document, search_here)
+}
+
+
+async def main(twin_name: str, place: str, action: str) -> None:
+    async with TWINS[twin_name](Path(place)) as twin:
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        sys.stdout.write(json.dumps(await ACTIONS[action](twin)) + "\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from assistant.stores.index.opensearch_client import call, open_opensearch
-from tests.faults.scene import (
+from tests.faults.conftest import (
     DOCUMENT,
     PARTS,
     TENANT,

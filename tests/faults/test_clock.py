@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.faults.scene import (
+from tests.faults.conftest import (
     Answered,
     FaultScene,
     ServiceProcess,

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.faults.scene import (
+from tests.faults.conftest import (
     DOCUMENT,
     TENANT,
     WRITTEN,

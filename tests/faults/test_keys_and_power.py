@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import orjson
 import pytest
 
-from tests.faults.scene import KEY_SET, TENANT, FaultScene, Watch, asked, asking, ended, refused, watched
+from tests.faults.conftest import KEY_SET, TENANT, FaultScene, Watch, asked, asking, ended, refused, watched
 from tests.faults.table import (
     DOWN_WHILE_STREAMING,
     KEYS,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from assistant.process.settings import ServiceSettings
-from tests.faults.scene import (
+from tests.faults.conftest import (
     KEY_SET,
     TENANT,
     FaultScene,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.scene import (
+from tests.faults.conftest import (
     DOCUMENT,
     TENANT,
     WRITTEN,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tests.faults.scene import (
+from tests.faults.conftest import (
     WRITTEN,
     ServiceProcess,
     Watch,

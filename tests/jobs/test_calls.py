@@ -31,8 +31,7 @@ from stacks.data import DataStack
 from stacks.models import ModelsStack
 from tests.stacks.delivery_roles import OPERATOR, REGION, policies_of
 from tests.stacks.rights.requests import Request, judge
-from tests.stacks.templates import text_of
-from tests.stacks.values import ROOT, deployed, stack_with, template_of
+from tests.stacks.values import ROOT, deployed, stack_with, template_of, text_of
 from tests.stage.aws_calls import Call, KeptCalls, read_calls
 from tests.stage.programs import lacks
 from tests.stage.sagemaker_control import ACCOUNT, SageMakerControl, install_sdk

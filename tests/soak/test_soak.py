@@ -25,16 +25,19 @@ import pytest
 
 from tests.breaking.agents import (
     COMMON,
+    PARTS,
     Agents,
     Knowledge,
+    Part,
+    Site,
     at_work,
     bring_again,
     bring_stock,
     faults_of_answers,
     faults_of_documents,
     own,
+    running_site,
 )
-from tests.breaking.site import PARTS, Part, Site, running_site
 from tests.stage.running_service import eventually
 from tests.stage.sagemaker_runtime import SageMakerSocket
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.stacks.synthesized import account_assembly, assembly, care_assembly, company_assembly
+from tests.stacks.synthesized import assembly, company_assembly
 
-__all__ = ["account_assembly", "assembly", "care_assembly", "company_assembly"]
+__all__ = ["assembly", "company_assembly"]
 
 
 @pytest.fixture(scope="session", autouse=True)

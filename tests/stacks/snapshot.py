@@ -16,7 +16,6 @@ import argparse
 import difflib
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -28,22 +27,13 @@ from pydantic import TypeAdapter
 
 from stacks.validators import templates_of
 from template_checks.upgrades import STATEFUL_TYPES, PinnedStacks, pin, templates_by_stack_name
-from tests.stacks.synthesized import COMPANY, ROOT, synthesize
+from tests.stacks.synthesized import COMPANY, FIXTURES, ROOT, assembly_folder, kept, synthesize
 
 FOLDER = Path(__file__).with_name("snapshots")
 PINS = Path(__file__).with_name("pins")
 _REPLACING = ROOT / "template_checks" / "replacing.json"
 _SCHEMAS_OF = "us-east-1"
 """Whose schemas of resource types are read: it has all types."""
-STAGES: Mapping[str, Mapping[str, Any]] = {
-    "tenants": {},
-    "account": {"stage": "account"},
-    "care": {"stage": "care_app"},
-    "company": COMPANY,
-    "company_account": COMPANY | {"stage": "account"},
-    "company_care": COMPANY | {"stage": "care_app"},
-}
-"""What is synthesized apart from each other = the context that selects it."""
 _DIGITS = 12
 """Of a SHA-256 in hexadecimal: of 1,500 lines, two are alike by chance once in 2.5e8 changes."""
 _PROMISES = {
@@ -62,6 +52,7 @@ _PROMISES = {
     "AWS::KMS::Key",
     "AWS::Lambda::EventSourceMapping",
     "AWS::Lambda::Permission",
+    "AWS::Logs::MetricFilter",
     "AWS::Logs::ResourcePolicy",
     "AWS::OpenSearchService::Domain",
     "AWS::S3::Bucket",
@@ -74,29 +65,26 @@ _PROMISES = {
     "AWS::Scheduler::Schedule",
     "AWS::SecretsManager::ResourcePolicy",
 }
-"""Who may do what, what reaches what, what feeds what, what is kept and how: printed, for a digest says of a
-change only that there is one."""
+"""Who may do what, what reaches what, what feeds what, what raises an alarm, what is kept and how: printed.
+A digest tells only that there is a change."""
 _SECTIONS = ("Parameters", "Conditions", "Rules", "Outputs")
 """A line for each of their entries too. Of other sections there are none."""
 
 
-def snapshots(assembly: Path, *, readable: bool = False) -> dict[str, str]:
-    """Return the snapshot of every stack of an assembly, by its path (``Pharmacy/Network.txt``).
-
-    ``readable``: with the properties of what carries a promise of privacy or security.
-    """
+def snapshots(assembly: Path) -> dict[str, str]:
+    """Return the snapshot of every stack of an assembly, by its path (``Pharmacy/Network.txt``); those of the
+    company and of accounts with the properties of what carries a promise of privacy or security."""
+    readable = (assembly / "assembly-Company").exists()
     hashes = sorted(_asset_hashes(assembly))
     return {
         f"{template.stage}/{template.stack}.txt": "".join(
-            f"{line}\n" for line in _lines(_without(template.body, hashes), readable=readable)
+            f"{line}\n"
+            for line in _lines(
+                _without(template.body, hashes), readable=readable or template.stage.startswith("Account-")
+            )
         )
         for template in templates_of(assembly)
     }
-
-
-def is_readable(stage: str) -> bool:
-    """Return whether the snapshots of an entry of ``STAGES`` print properties: the company's do."""
-    return STAGES[stage].keys() >= COMPANY.keys()
 
 
 def documents(assembly: Path) -> dict[str, str]:
@@ -178,18 +166,13 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
 
 
 def write() -> None:
-    """Synthesize every stage of this folder and write the snapshots; remove those of stacks that left. Write
-    the pins of its tenants."""
-    made: dict[str, str] = {}
+    """Write the snapshots of every stage of this folder, and the pins of its tenants; remove the snapshots of
+    stacks that left."""
     _write_json(_REPLACING, replacing_properties())
-    with tempfile.TemporaryDirectory() as folder:
-        for assembly in _synthesized(ROOT, Path(folder)):
-            made |= snapshots(assembly, readable=is_readable(assembly.name))
-            for stage in assembly.glob("assembly-*") if assembly.name == "tenants" else ():
-                pins = TypeAdapter[PinnedStacks](PinnedStacks).dump_python(
-                    pin(templates_by_stack_name(stage))
-                )
-                _write_json(PINS / f"{stage.name.removeprefix('assembly-').lower()}.json", pins)
+    made = snapshots(kept("tests")) | snapshots(kept("company"))
+    for tenant in PINS.glob("*.json"):
+        stacks = templates_by_stack_name(assembly_folder(kept("tests"), tenant.stem))
+        _write_json(tenant, TypeAdapter[PinnedStacks](PinnedStacks).dump_python(pin(stacks)))
     for name in committed().keys() - made.keys():
         (FOLDER / name).unlink()
     for name, text in made.items():
@@ -232,26 +215,23 @@ def difference(revision: str) -> str:
             # The packages of the functions are fetched, not committed.
             (landed / "build").mkdir()
             (landed / "build" / "functions").symlink_to(ROOT / "build" / "functions")
-            before = _documents(landed, Path(folder) / "before")
-            after = _documents(ROOT, Path(folder) / "after")
+            before = _documents_of(landed, Path(folder))
         finally:
             _git("worktree", "remove", "--force", str(landed))
-    return changes(before, after)
+    return changes(before, documents(kept("tests")) | documents(kept("company")))
 
 
-def _documents(source: Path, out: Path) -> dict[str, str]:
+def _documents_of(source: Path, out: Path) -> dict[str, str]:
+    """Return the documents of a landed revision, one stage after the other: not each knows them together."""
     found: dict[str, str] = {}
-    for assembly in _synthesized(source, out):
-        found |= documents(assembly)
+    for number, files in enumerate((FIXTURES, COMPANY)):
+        for stage in ("tenants", "account", "care_app"):
+            context: dict[str, Any] = {} if stage == "tenants" else {"stage": stage}
+            done = synthesize(out / f"{stage}{number}", source=source, **files, **context)
+            if done.returncode:
+                sys.exit(f"{source} cannot be synthesized:\n{done.stderr[-4000:]}")
+            found |= documents(out / f"{stage}{number}")
     return found
-
-
-def _synthesized(source: Path, out: Path) -> Iterator[Path]:
-    for name, context in STAGES.items():
-        done = synthesize(out / name, source=source, **context)
-        if done.returncode:
-            sys.exit(f"{source} cannot be synthesized:\n{done.stderr[-4000:]}")
-        yield out / name
 
 
 def _git(*arguments: str) -> str:
@@ -266,7 +246,6 @@ def main() -> None:
     parser.add_argument("command", choices=("write", "diff"))
     parser.add_argument("revision", nargs="?", default="HEAD", help="to compare with, for diff")
     given = parser.parse_args()
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if given.command == "write":
         write()
         return

@@ -15,12 +15,13 @@ from assistant.tenant.deployed_names import ACCOUNT_VERSION
 from stacks.account import AccountStage
 from stacks.application import build
 from stacks.tenant import ROOT, DeployedTenant
+from tests.stacks.synthesized import templates_in
 from tests.stacks.values import deployed, only, resources_of, template_of
 from tests.stage.tenant_files import committed_tenant
 
 ACCOUNT = "111122223333"
 SNAPSHOTS = Path(__file__).with_name("snapshots")
-VERSION = {5: "39dc0a362f0c"}
+VERSION = {5: "3676789ce766"}
 """Of the account stage, and the digest of its snapshot."""
 
 
@@ -37,10 +38,9 @@ def template(tenants: list[DeployedTenant], folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def shared(assembly: Path) -> Mapping[str, Any]:
     """The template of the three tenants' one place, by default."""
-    tenants = [deployed(name) for name in ("pharmacy", "clinic", "sandbox")]
-    return template(tenants, tmp_path_factory.mktemp("accounts"))
+    return templates_in(assembly / f"assembly-Account-{ACCOUNT}-us-east-1")["Account"]
 
 
 SERVICE_ROLES = {
@@ -56,7 +56,7 @@ def services_with_a_role(template: Mapping[str, Any]) -> set[str]:
     return {body["Properties"]["AWSServiceName"] for body in made}
 
 
-def test_each_service_of_the_stacks_has_its_service_linked_role(shared: dict[str, Any]) -> None:
+def test_each_service_of_the_stacks_has_its_service_linked_role(shared: Mapping[str, Any]) -> None:
     assert services_with_a_role(shared) == set(SERVICE_ROLES.values())
 
 
@@ -65,43 +65,6 @@ def test_existing_items_are_not_created(tmp_path: Path) -> None:
     (tmp_path / f"{ACCOUNT}-us-east-1.toml").write_text("".join(f'{item} = "existing"\n' for item in items))
 
     assert "Resources" not in template([deployed("sandbox")], tmp_path)
-
-
-def test_resources_are_retained_unless_the_first_creation_fails(shared: dict[str, Any]) -> None:
-    kept = {
-        name: (body.get("DeletionPolicy"), body.get("UpdateReplacePolicy"))
-        for name, body in shared["Resources"].items()
-    }
-
-    assert set(kept.values()) == {("RetainExceptOnCreate", "Retain")}, kept
-
-
-def test_each_own_image_has_a_repository_scanned_encrypted_and_unmovable(shared: dict[str, Any]) -> None:
-    own = {image.repository for image in deployed("pharmacy").images.images.values() if image.is_own}
-
-    repositories = [body["Properties"] for body in resources_of(shared, "AWS::ECR::Repository").values()]
-
-    assert {one["RepositoryName"] for one in repositories} == own
-    for one in repositories:
-        assert one["ImageTagMutability"] == "IMMUTABLE"
-        assert one["ImageScanningConfiguration"] == {"ScanOnPush": True}
-        assert one["EncryptionConfiguration"]["EncryptionType"] == "KMS"
-
-
-def test_search_domains_and_audit_rules_of_this_account_write_through_the_log_policy(
-    shared: dict[str, Any],
-) -> None:
-    policy = json.loads(only(shared, "AWS::Logs::ResourcePolicy")["PolicyDocument"])
-    statement, of_rules = policy["Statement"]
-    group = f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:*-Observability-AuditEvents*"
-    rules = {"aws:SourceArn": f"arn:aws:events:us-east-1:{ACCOUNT}:rule/*"}
-    assert (of_rules["Principal"], of_rules["Resource"]) == ({"Service": "events.amazonaws.com"}, group)
-    assert of_rules["Condition"] == {"ArnLikeIfExists": rules}
-
-    assert statement["Principal"] == {"Service": "es.amazonaws.com"}
-    assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
-    assert statement["Condition"]["ArnLike"] == {"aws:SourceArn": f"arn:aws:es:us-east-1:{ACCOUNT}:domain/*"}
-    assert statement["Resource"] == f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:*-Data-Search*"
 
 
 def test_one_tenant_s_account_stage_has_what_the_others_of_its_place_need(tmp_path: Path) -> None:
@@ -120,14 +83,14 @@ def test_one_tenant_s_account_stage_has_what_the_others_of_its_place_need(tmp_pa
     assert names == {"assistant-boundary", "care-boundary"}
 
 
-def test_another_template_of_the_account_stage_has_another_version(shared: dict[str, Any]) -> None:
+def test_another_template_of_the_account_stage_has_another_version(shared: Mapping[str, Any]) -> None:
     """A deployment of a tenant refuses an account stage that is older than its release."""
     rows = (SNAPSHOTS / "Account-111122223333-us-east-1" / "Account.txt").read_bytes()
     assert {ACCOUNT_VERSION: hashlib.sha256(rows).hexdigest()[:12]} == VERSION, "raise ACCOUNT_VERSION"
     assert shared["Outputs"]["Version"]["Value"] == str(ACCOUNT_VERSION)
 
 
-def test_the_boundary_fits_its_quota(shared: dict[str, Any]) -> None:
+def test_the_boundary_fits_its_quota(shared: Mapping[str, Any]) -> None:
     document = only(shared, "AWS::IAM::ManagedPolicy")["PolicyDocument"]
 
     assert (

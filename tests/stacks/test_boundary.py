@@ -14,8 +14,7 @@ from stacks.account import SERVICES, TenantBoundary
 from stacks.options import option_stacks
 from stacks.processes import PULL_IMAGE
 from tests.stacks.synthesized import assembly_folder, templates_in
-from tests.stacks.templates import listed
-from tests.stacks.values import deployed, resources_of, stage_for, template_of
+from tests.stacks.values import deployed, listed, resources_of, stage_for, template_of
 
 TENANTS = ("pharmacy", "clinic", "sandbox")
 OF_AWS = sorted(
@@ -103,7 +102,7 @@ def test_the_boundary_is_no_wider_than_what_roles_use(assembly: Path, company_as
 
 
 def test_of_bedrock_a_role_may_stream_an_answer_and_what_may_leave_region_and_account_is_named(
-    account_assembly: Path, statements: Mapping[str, Mapping[str, Any]]
+    assembly: Path, statements: Mapping[str, Mapping[str, Any]]
 ) -> None:
     copies = {
         "backup:CopyIntoBackupVault",
@@ -113,7 +112,7 @@ def test_of_bedrock_a_role_may_stream_an_answer_and_what_may_leave_region_and_ac
     }
     assert {*statements["LeaveRegion"]["NotAction"]} == {BEDROCK, "iam:*", *copies}
     assert {*statements["LeaveAccount"]["NotAction"]} == {BEDROCK, "ec2:*", *copies, *PULL_IMAGE}
-    (folder,) = account_assembly.glob("assembly-*")
+    (folder,) = assembly.glob("assembly-Account-*")
     (policy,) = resources_of(templates_in(folder)["Account"], "AWS::IAM::ManagedPolicy").values()
     made = {one["Sid"]: one for one in policy["Properties"]["PolicyDocument"]["Statement"]}
     assert {*made["OnlyTheseServices"]["Action"]} - {*SERVICES} == {BEDROCK}

@@ -13,8 +13,8 @@ from assistant.tenant.care_app import CareApp, load_care_app
 from stacks.application import build
 from stacks.care_app import CareAppStack, on_care_side
 from stacks.tenant import ROOT
-from tests.stacks.synthesized import FIXTURES
-from tests.stacks.values import deployed, only, resources_of, stage_for, template_of, with_sections
+from tests.stacks.synthesized import FIXTURES, templates_in
+from tests.stacks.values import deployed, only, resources_of, stage_for, with_sections
 
 Template = dict[str, Any]
 IN_A_VPC_THAT_IS_THERE, IN_A_VPC_OF_ITS_OWN = "pharmacy", "sandbox"
@@ -30,20 +30,14 @@ def stack_of(name: str, care: CareApp) -> CareAppStack:
 
 
 @pytest.fixture(scope="module")
-def template() -> Template:
-    return template_of(stack_of(IN_A_VPC_THAT_IS_THERE, care_of(IN_A_VPC_THAT_IS_THERE)))
+def template(assembly: Path) -> Template:
+    return dict(templates_in(assembly / "assembly-PharmacyCare")["Link"])
 
 
 def link_endpoint(template: Template) -> dict[str, Any]:
     endpoints = resources_of(template, "AWS::EC2::VPCEndpoint").values()
     (link,) = [one for one in endpoints if "vpce-svc" in one["Properties"]["ServiceName"]]
     return link["Properties"]
-
-
-def test_the_link_needs_no_private_dns_of_the_service(template: Template) -> None:
-    link = link_endpoint(template)
-    assert link["ServiceName"] == care_of(IN_A_VPC_THAT_IS_THERE).config.link.service_name
-    assert link["PrivateDnsEnabled"] is False
 
 
 def test_the_certificate_s_name_resolves_to_the_endpoint_in_this_vpc_only(template: Template) -> None:
@@ -55,34 +49,6 @@ def test_the_certificate_s_name_resolves_to_the_endpoint_in_this_vpc_only(templa
     assert (record["Name"], record["Type"]) == (host_name, "A")
     named = str(record["AliasTarget"]["DNSName"])
     assert "DnsEntries" in named
-
-
-def rules_into(template: Template, group: Any) -> list[dict[str, Any]]:
-    rules = resources_of(template, "AWS::EC2::SecurityGroupIngress").values()
-    return [rule["Properties"] for rule in rules if rule["Properties"]["GroupId"] == group]
-
-
-def test_only_named_clients_and_the_probe_may_connect_to_the_link(template: Template) -> None:
-    (group,) = link_endpoint(template)["SecurityGroupIds"]
-    rules = rules_into(template, group)
-    assert {rule.get("CidrIp") for rule in rules} == {"10.32.0.0/18", None}
-    assert all(rule["FromPort"] == rule["ToPort"] == 443 for rule in rules)
-    assert len(rules) == 2
-
-
-def test_no_group_has_the_default_egress_rule(template: Template) -> None:
-    for group in resources_of(template, "AWS::EC2::SecurityGroup").values():
-        (leads_nowhere,) = group["Properties"]["SecurityGroupEgress"]
-        assert leads_nowhere["CidrIp"] == "255.255.255.255/32"
-
-
-def test_the_probe_may_connect_only_to_the_link_and_the_vpc_s_endpoints(template: Template) -> None:
-    rules = [r["Properties"] for r in resources_of(template, "AWS::EC2::SecurityGroupEgress").values()]
-    (link,) = link_endpoint(template)["SecurityGroupIds"]
-    assert {str(rule.get("DestinationSecurityGroupId", rule.get("CidrIp"))) for rule in rules} == {
-        str(link),
-        "10.32.0.0/18",
-    }
 
 
 def test_a_network_that_the_assistant_does_not_accept_is_refused(tmp_path: Path) -> None:
@@ -105,22 +71,6 @@ def test_an_existing_vpc_must_name_its_endpoints() -> None:
     unnamed = replace(care, config=care.config.model_copy(update={"network": network}))
     with pytest.raises(ConfigurationError, match=r"network.endpoints must name the VPC's endpoint of kms"):
         stack_of(IN_A_VPC_THAT_IS_THERE, unnamed)
-
-
-def calls_of_the_probe(template: Template) -> list[dict[str, Any]]:
-    """Return what its role allows its code: what is attached by name, Lambda's own part aside."""
-    role = only(template, "AWS::Lambda::Function")["Role"]["Fn::GetAtt"][0]
-    policies = resources_of(template, "AWS::IAM::ManagedPolicy").values()
-    (own,) = [one["Properties"] for one in policies if one["Properties"].get("Roles") == [{"Ref": role}]]
-    return own["PolicyDocument"]["Statement"]
-
-
-def test_the_probe_may_only_sign_with_its_key(template: Template) -> None:
-    (allowed,) = calls_of_the_probe(template)
-    key = allowed["Resource"]["Fn::GetAtt"][0]
-    assert allowed["Action"] == "kms:Sign"
-    assert allowed["Condition"] == {"StringEquals": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
-    assert template["Resources"][key]["Properties"]["KeySpec"] == "ECC_NIST_P256"
 
 
 def test_only_the_probe_may_sign_with_its_key(template: Template) -> None:

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -643,6 +644,7 @@ ORDER = (
     *("Orchestrator", "Learning", "Corpus", "Observability"),
 )
 KILLS = 10
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 BUCKET, LOG_GROUP, SECRET = "AWS::S3::Bucket", "AWS::Logs::LogGroup", "AWS::SecretsManager::Secret"
 
 
@@ -650,8 +652,8 @@ BUCKET, LOG_GROUP, SECRET = "AWS::S3::Bucket", "AWS::Logs::LogGroup", "AWS::Secr
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LeavingAccount, str]]:
     with leaving_account(ACCOUNT) as (account, url):
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "emulated")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "emulated")
+        for name in CREDENTIALS:
+            monkeypatch.setenv(name, "emulated")
         yield account, url
 
 
@@ -903,6 +905,16 @@ def test_killed_at_random_calls_it_goes_on_where_it_was(
     assert account.answers("pharmacy")
 
 
+CHILDREN = multiprocessing.get_context("forkserver")
+"""Of one process that has imported this module: an import takes seconds."""
+CHILDREN.set_forkserver_preload([__name__])
+
+
+def destroy_at(url: str) -> None:
+    os.environ |= {"AWS_ENDPOINT_URL": url, **dict.fromkeys(CREDENTIALS, "emulated")}
+    destruction().run()
+
+
 def kill_at(account: LeavingAccount, url: str, number: int, *, is_carried_out: bool) -> None:
     """Kill a run at its call of this number, whether or not AWS still carries it out; one that ends before is
     a run that had nothing left to do."""
@@ -918,16 +930,15 @@ def kill_at(account: LeavingAccount, url: str, number: int, *, is_carried_out: b
                 raise ConnectionAbortedError(call)
 
     account.hold = hold
-    program = "from tests.stacks.test_destroy import destruction; destruction().run()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=ROOT, env=os.environ | {"AWS_ENDPOINT_URL": url}
-    )
+    process = CHILDREN.Process(target=destroy_at, args=(url,))
+    process.start()
     try:
-        while not reached.wait(0.05) and process.poll() is None:
+        while not reached.wait(0.05) and process.is_alive():
             pass
     finally:
         process.kill()
-        assert process.wait(30) in (0, -9)
+        process.join(30)
+        assert process.exitcode in (0, -9)
         account.hold = lambda call: None
         released.set()
 

@@ -23,9 +23,9 @@ from lambdas.reindex_passages import run
 from stacks.ingestion import IngestionStack
 from stacks.models import ModelsStack
 from stacks.tenant import DeployedTenant
-from tests.stacks.templates import before
 from tests.stacks.values import (
     MODELS,
+    before,
     resources_of,
     stack_with,
     stage_for,

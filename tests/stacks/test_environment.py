@@ -124,14 +124,14 @@ def of_image(image: Any) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def processes(assembly: Path, care_assembly: Path) -> list[Process]:
+def processes(assembly: Path) -> list[Process]:
     of_tenants = [
         process
         for tenant in TENANTS
         for stack, template in templates_in(assembly_folder(assembly, tenant)).items()
         for process in processes_in(f"{tenant}/{stack}", template)
     ]
-    (care,) = templates_in(care_assembly / "assembly-PharmacyCare").values()
+    (care,) = templates_in(assembly / "assembly-PharmacyCare").values()
     on_cpu = deployed(WITH_LLM)
     models = template_of(stack_with(ModelsStack, on_cpu, stage=stage_for(on_cpu)))
     beside = {"pharmacy/CareApp": care, "sandbox/Models": models}

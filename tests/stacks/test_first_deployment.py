@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from tests.stacks.synthesized import templates_in
-from tests.stacks.templates import Template, before, named, rights_of
-from tests.stacks.values import mappings, resources_of
+from tests.stacks.values import Template, before, mappings, named, resources_of, rights_of
 
 RUNNING = (
     "AWS::EC2::FlowLog",
@@ -25,12 +24,11 @@ lists its policies itself (``ManagedPolicyArns``), so that they are made before 
 
 
 @pytest.fixture(scope="module")
-def templates(assembly: Path, account_assembly: Path, care_assembly: Path) -> dict[str, Template]:
+def templates(assembly: Path) -> dict[str, Template]:
     """Every template of every stage, by stage and stack."""
     return {
         f"{folder.name}/{name}": template
-        for whole in (assembly, account_assembly, care_assembly)
-        for folder in whole.glob("assembly-*")
+        for folder in assembly.glob("assembly-*")
         for name, template in templates_in(folder).items()
     }
 

@@ -227,8 +227,8 @@ def test_the_first_week_has_no_alarm(tenant: str, assembly: Path) -> None:
     assert waiting == said
 
 
-def test_the_care_side_s_alarms_end_with_the_first_document_and_say_so(care_assembly: Path) -> None:
-    week = Week("pharmacy", templates_in(care_assembly / "assembly-PharmacyCare"))
+def test_the_care_side_s_alarms_end_with_the_first_document_and_say_so(assembly: Path) -> None:
+    week = Week("pharmacy", templates_in(assembly / "assembly-PharmacyCare"))
     states = {alarm["MetricName"]: week.states_of(alarm) for _, alarm in week.alarms()}
     ended = {name: after.index(OK, raised(after)[0]) for name, after in states.items()}
     assert ended == {"ProbeFailed": 2, "ProbeDegraded": FIRST_DOCUMENT // 5}, "periods of five minutes"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tomllib
@@ -14,59 +13,12 @@ import pytest
 from assistant.tenant.tenant import load_tenant
 from stacks import function_package
 from stacks.function_package import FUNCTIONS, PROBE, FunctionDependencies, code_archive
-from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction
-from stacks.processes import TenantFileAsset, effective_tenant_file
+from stacks.processes import effective_tenant_file
 from stacks.tenant import ROOT
-from stacks.tenant_stack import TenantStack
 from tests.stacks.synthesized import LIMIT_S
-from tests.stacks.values import KEYS, deployed, resources_of, stage_for, template_of, with_sections
+from tests.stacks.values import deployed
 
 UNPACKED_LIMIT_BYTES = 250_000_000
-
-
-def test_a_functions_code_may_not_make_network_interfaces() -> None:
-    tenant = deployed("pharmacy")
-    stack = TenantStack(stage_for(tenant), "Functions", tenant=tenant, data_class="phi")
-    role = FunctionRole(stack, "Role", description="of a test")
-    VpcFunction(
-        stack,
-        "Function",
-        program=FunctionProgram(module="ingest_documents", timeout_s=60, environment={"A": "b"}),
-        place=FunctionPlace(
-            subnet_ids=("subnet-1", "subnet-2"),
-            security_group_id="sg-1",
-            logs_key_arn=KEYS.logs_key_arn,
-            environment_key_arn=KEYS.data_key_arn,
-        ),
-        role=role,
-    )
-    (policy,) = resources_of(template_of(stack), "AWS::IAM::ManagedPolicy").values()
-    statements = policy["Properties"]["PolicyDocument"]["Statement"]
-    allowed = next(s for s in statements if "ec2:CreateNetworkInterface" in s["Action"])
-    denied = next(s for s in statements if s["Effect"] == "Deny")
-
-    assert set(denied["Action"]) == {a for a in allowed["Action"] if a.startswith("ec2:")}
-    assert "lambda:SourceFunctionArn" in denied["Condition"]["ArnLike"]
-
-
-def test_a_declared_key_of_the_bootstrap_bucket_may_be_used_through_s3_only() -> None:
-    key = "arn:aws:kms:us-east-1:111122223333:key/own"
-    tenant = deployed("pharmacy")
-    place = {**json.loads(tenant.place.model_dump_json()), "bootstrap_key": key}
-    tenant = with_sections(tenant, deployment=place)
-    stack = TenantStack(stage_for(tenant), "Functions", tenant=tenant, data_class="phi")
-    TenantFileAsset(stack, "TenantFile", tenant=tenant).grant_read(
-        FunctionRole(stack, "Role", description="of a test")
-    )
-    (policy,) = [r for r in template_of(stack)["Resources"].values() if r["Type"] == "AWS::IAM::Policy"]
-    (decrypts,) = [
-        statement
-        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
-        if statement["Action"] == "kms:Decrypt"
-    ]
-
-    assert decrypts["Resource"] == key
-    assert decrypts["Condition"] == {"StringEquals": {"kms:ViaService": ["s3.us-east-1.amazonaws.com"]}}
 
 
 @pytest.mark.parametrize("dependencies", [FUNCTIONS, PROBE], ids=lambda each: each.lock)

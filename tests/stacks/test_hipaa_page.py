@@ -29,10 +29,9 @@ def services_of(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def used(assembly: Path, account_assembly: Path, care_assembly: Path) -> set[str]:
+def used(assembly: Path) -> set[str]:
     """Services of all tenants', the account's and the care side's templates."""
-    found = {one for folder in (assembly, account_assembly, care_assembly) for one in services_of(folder)}
-    return {re.sub(r"V2$", "", one) for one in found if not one.startswith("Custom::")}
+    return {re.sub(r"V2$", "", one) for one in services_of(assembly) if not one.startswith("Custom::")}
 
 
 def test_the_services_of_the_templates_have_a_row_and_no_other(used: set[str]) -> None:

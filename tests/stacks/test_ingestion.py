@@ -95,14 +95,6 @@ def test_every_queue_is_encrypted_and_work_queues_have_a_dead_letter_queue(templ
     assert tenant_queues.MAX_ATTEMPTS == MAX_ATTEMPTS
 
 
-def test_only_the_functions_of_the_index_may_write_it(template: dict[str, Any]) -> None:
-    writers = {
-        role for role in ("Receive", "Ingest", "Remove") if "es:ESHttpPost" in actions_of(template, role)
-    }
-
-    assert writers == {"Ingest", "Remove"}
-
-
 def test_the_function_that_creates_the_link_secret_cannot_read_it(template: dict[str, Any]) -> None:
     actions = actions_of(template, "LinkSecret")
 

@@ -15,7 +15,6 @@ from stacks.tenant import DeployedTenant
 from tests.stacks.values import (
     KEYS,
     NETWORK,
-    WITH_LLM,
     deployed,
     resources_of,
     stack_with,
@@ -23,9 +22,6 @@ from tests.stacks.values import (
     template_of,
     with_sections,
 )
-
-TENANTS = ["pharmacy", "clinic", WITH_LLM]
-each = pytest.mark.parametrize("name", TENANTS)
 
 
 @cache
@@ -36,43 +32,6 @@ def template(name: str) -> dict[str, Any]:
 def made(tenant: DeployedTenant) -> dict[str, Any]:
     stage = stage_for(tenant)
     return template_of(stack_with(ModelsStack, tenant, stage=stage))
-
-
-def properties(name: str, kind: str, part: str) -> dict[str, Any]:
-    """Return the properties of the one resource of a kind whose logical id begins with ``part``."""
-    found = resources_of(template(name), kind)
-    (body,) = (body for logical_id, body in found.items() if logical_id.startswith(part))
-    return body["Properties"]
-
-
-def statements(name: str, part: str) -> list[dict[str, Any]]:
-    return properties(name, "AWS::IAM::ManagedPolicy", part)["PolicyDocument"]["Statement"]
-
-
-@each
-@pytest.mark.parametrize("part", ["Embedding", "Llm"])
-def test_a_container_is_isolated_in_the_tenant_s_subnets(name: str, part: str) -> None:
-    model = properties(name, "AWS::SageMaker::Model", part)
-
-    assert model["EnableNetworkIsolation"] is True
-    assert model["VpcConfig"]["Subnets"] == list(NETWORK.subnet_ids)
-    assert len(model["VpcConfig"]["SecurityGroupIds"]) == 1
-
-
-@each
-@pytest.mark.parametrize(("part", "modes"), [("Llm", ["Input", "Output"]), ("Embedding", ["Input"])])
-def test_calls_of_both_endpoints_are_captured_into_quarantine_under_their_key(
-    name: str, part: str, modes: list[str]
-) -> None:
-    """Of embeddings the texts: vectors teach nothing."""
-    capture = properties(name, "AWS::SageMaker::EndpointConfig", part)["DataCaptureConfig"]
-
-    assert capture["EnableCapture"] is True
-    assert capture["InitialSamplingPercentage"] == deployed(name).models.capture_percent
-    assert capture["DestinationS3Uri"] == f"s3://value-quarantine/{part.lower()}/"
-    assert capture["KmsKeyId"] == KEYS.capture_key_arn
-    assert [one["CaptureMode"] for one in capture["CaptureOptions"]] == modes
-    assert capture["CaptureContentTypeHeader"] == {"JsonContentTypes": ["application/json"]}
 
 
 @pytest.mark.parametrize(("percent", "is_captured"), [(0, False), (10, False), (100, True)])
@@ -93,20 +52,6 @@ def test_without_capture_no_role_may_write_captured_calls() -> None:
     configs = resources_of(off, "AWS::SageMaker::EndpointConfig").values()
     assert all("DataCaptureConfig" not in body["Properties"] for body in configs)
     assert "s3:PutObject" not in str(resources_of(off, "AWS::IAM::ManagedPolicy"))
-
-
-def test_the_state_machines_may_update_this_stack_without_a_new_template() -> None:
-    (asked,) = (
-        statement
-        for statement in statements("pharmacy", "PowerMachinesSwitching")
-        if statement["Action"] == "cloudformation:UpdateStack"
-    )
-
-    assert asked["Resource"] == {"Ref": "AWS::StackId"}
-    assert asked["Condition"]["Null"] == {
-        "cloudformation:TemplateUrl": "true",
-        "cloudformation:RoleArn": "true",
-    }
 
 
 def test_the_output_tells_where_trials_run() -> None:

@@ -41,29 +41,17 @@ def test_no_group_allows_all_egress_before_its_rules_exist(assembly: Path, tenan
         assert "SecurityGroupIngress" not in group["Properties"], name
 
 
-def test_with_prefix_lists_a_group_connects_to_their_gateways_alone_and_the_parser_to_s3_s() -> None:
-    network = {"prefix_lists": {"s3": "pl-11111111", "dynamodb": "pl-22222222"}}
-    template = template_of(network_of(with_sections(deployed("pharmacy"), network=network)))
+def test_with_prefix_lists_a_group_connects_to_their_gateways_alone_and_the_parser_to_s3_s(
+    company_assembly: Path,
+) -> None:
+    template = dict(templates_in(assembly_folder(company_assembly, "company"))["Network"])
 
     rules = _rules(template, "AWS::EC2::SecurityGroupEgress")
     assert not [p for p in rules if p.get("CidrIp") == "0.0.0.0/0"]
     own = [p for p in rules if _id(p["GroupId"]) == "ParserGroup"]
-    assert [(p["DestinationPrefixListId"], p["FromPort"]) for p in own] == [("pl-11111111", 443)]
+    assert [(p["DestinationPrefixListId"], p["FromPort"]) for p in own] == [("pl-6ea54007", 443)]
     into = _rules(template, "AWS::EC2::SecurityGroupIngress")
     assert not [p for p in into if _id(p["GroupId"]) == "ParserGroup"]
-
-
-def test_an_existing_vpc_is_not_changed(company_assembly: Path) -> None:
-    template = templates_in(assembly_folder(company_assembly, "company"))["Network"]
-    kinds = {body["Type"] for body in template["Resources"].values()}
-
-    assert not kinds & {
-        "AWS::EC2::VPC",
-        "AWS::EC2::Subnet",
-        "AWS::EC2::RouteTable",
-        "AWS::EC2::NetworkAcl",
-        "AWS::EC2::SubnetNetworkAclAssociation",
-    }
 
 
 def test_a_network_that_is_too_small_is_refused() -> None:

@@ -17,19 +17,18 @@ from assistant.domain.clock import SystemClock
 from assistant.process.settings import ServiceSettings
 from assistant.service.health import LiveMetrics, TaskMetrics
 from assistant.tenant.deployed_names import DESK, EVENTS, RECORDS, STATES, TableDefinition
-from stacks.outputs import Workload
 from stacks.tenant import ROOT
-from tests.stacks.templates import allowed_on, statements_of
 from tests.stacks.values import (
     DATA,
     INGESTION,
     KEYS,
     MODELS,
-    NETWORK,
+    allowed_on,
     deployed,
     only,
     orchestrator_of,
     resources_of,
+    statements_of,
     with_sections,
 )
 
@@ -82,24 +81,6 @@ def test_the_root_file_system_is_read_only_and_no_process_is_root(template: Temp
     assert not task["User"].startswith("0")
     assert not task.get("Privileged")
     assert "@" in json.dumps(task["Image"])  # by its digest
-
-
-def test_tasks_run_in_every_isolated_subnet_with_only_their_security_group(template: Template) -> None:
-    place = only(template, "AWS::ECS::Service")["NetworkConfiguration"]["AwsvpcConfiguration"]
-    assert place == {
-        "AssignPublicIp": "DISABLED",
-        "SecurityGroups": [NETWORK.security_group_ids[Workload.ORCHESTRATOR]],
-        "Subnets": list(NETWORK.subnet_ids),
-    }
-
-
-def test_logs_are_encrypted_and_outlive_the_stack(template: Template) -> None:
-    groups = resources_of(template, "AWS::Logs::LogGroup").values()
-    assert len(groups) == 2  # the tasks' and that of Container Insights
-    for group in groups:
-        assert group["Properties"]["KmsKeyId"] == KEYS.logs_key_arn
-        assert group["Properties"]["RetentionInDays"] == 2192
-        assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,7 @@ from assistant.process.settings import PARSING_PREFIX
 from assistant.tenant.deployment import RECOVERY
 from stacks.tenant import release
 from tests.stacks.synthesized import assembly_folder, templates_in
-from tests.stacks.templates import before, listed, named, rights_of
-from tests.stacks.values import COMPANY, deployed, metrics_of, resources_of
+from tests.stacks.values import COMPANY, before, deployed, listed, metrics_of, named, resources_of, rights_of
 
 Template = Mapping[str, Any]
 Stacks = Mapping[str, Template]
@@ -245,3 +244,154 @@ def test_pushers_are_refused_by_every_bucket_but_the_inbox_and_there_without_a_f
 def test_each_bucket_s_tag_names_the_release_that_is_deployed(stacks: Stacks) -> None:
     for _, name, bucket in everywhere(stacks, "AWS::S3::Bucket"):
         assert {"Key": "release", "Value": release()} in bucket["Tags"], name
+
+
+def statements_of(template: Template, kind: str, name: str) -> list[Mapping[str, Any]]:
+    """Return the statements of the policy of a bucket or of a key."""
+    if kind == "key":
+        return template["Resources"][name]["Properties"]["KeyPolicy"]["Statement"]
+    policies = resources_of(template, "AWS::S3::BucketPolicy").values()
+    (policy,) = [each["Properties"] for each in policies if each["Properties"]["Bucket"] == {"Ref": name}]
+    return policy["PolicyDocument"]["Statement"]
+
+
+@EVERY
+def test_receipts_are_signed_by_the_tenant_s_roles_and_by_nobody_who_administers(
+    stacks: Stacks, tenant: str
+) -> None:
+    statements = statements_of(stacks["Keys"], "key", "ReceiptKey")
+    (signs,) = [each for each in statements if {"kms:Sign", "kms:*"} & {*listed(each["Action"])}]
+    assert signs["Condition"]["StringEquals"] == {
+        "aws:PrincipalTag/tenant": tenant,
+        "kms:SigningAlgorithm": "ECDSA_SHA_256",
+    }
+
+
+@EVERY
+def test_captured_calls_and_feedback_are_decrypted_only_through_s3(stacks: Stacks) -> None:
+    for key in ("CaptureKey", "FeedbackKey"):
+        uses = [
+            each
+            for each in statements_of(stacks["Keys"], "key", key)
+            if "kms:Decrypt" in listed(each["Action"]) and each.get("Sid") != "ReadByDeclared"
+        ]
+        (via,) = [listed(each["Condition"]["StringEquals"]["kms:ViaService"]) for each in uses]
+        assert all(service.startswith("s3.") for service in via), key
+
+
+@EVERY
+def test_raw_capture_expires_within_a_day_without_the_redactor(stacks: Stacks) -> None:
+    bucket = stacks["Data"]["Resources"]["QuarantineBucket"]["Properties"]
+    (bounded,) = [rule for rule in bucket["LifecycleConfiguration"]["Rules"] if rule["Id"] == "Bounded"]
+    assert bounded["ExpirationInDays"] == 1
+    assert bounded["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+
+
+@pytest.mark.parametrize("tenant", ["company"])
+def test_declared_readers_read_no_raw_capture_and_break_glass_does(stacks: Stacks, tenant: str) -> None:
+    def admitted(bucket: str, sid: str) -> str:
+        statements = statements_of(stacks["Data"], "bucket", bucket)
+        return json.dumps([each["Condition"] for each in statements if each.get("Sid") == sid])
+
+    observability, place = deployed(tenant).config.observability, deployed(tenant).place
+    raw = admitted("QuarantineBucket", "OnlyRedactorReads")
+    assert [glass for glass in place.break_glass if glass not in raw] == []
+    (reader, _) = observability.declared_principals
+    assert reader not in raw
+    assert reader in admitted("LabelsBucket", "OnlyTheseRead")
+
+
+@EVERY
+def test_the_trail_is_locked_for_its_whole_retention_and_labels_under_hipaa(
+    stacks: Stacks, tenant: str
+) -> None:
+    bucket = stacks["Data"]["Resources"]["TrailBucket"]["Properties"]
+    retention = bucket["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]
+    assert bucket["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"] >= retention["Days"] > 0
+    labels = stacks["Data"]["Resources"]["LabelsBucket"]["Properties"]
+    assert labels.get("ObjectLockEnabled", False) is (deployed(tenant).place.profile == "hipaa")
+
+
+@pytest.mark.parametrize("tenant", [name for name in TENANTS if name != "sandbox"])
+def test_what_outlives_its_stack_keeps_its_policy(stacks: Stacks) -> None:
+    kept = (
+        "Backup::BackupVault",
+        "SecretsManager::Secret",
+        "DynamoDB::Table",
+        "KMS::Key",
+        "OpenSearchService::Domain",
+        "S3::Bucket",
+    )
+    for kind in (*kept, "S3::BucketPolicy", "Logs::LogGroup", "SecretsManager::Secret"):
+        for template in stacks.values():
+            for name, body in resources_of(template, f"AWS::{kind}").items():
+                assert body["DeletionPolicy"] in ("Retain", "RetainExceptOnCreate"), name
+                assert body["UpdateReplacePolicy"] == "Retain", name
+
+
+@EVERY
+def test_connections_through_private_link_meet_the_rules_of_the_security_groups(stacks: Stacks) -> None:
+    balancer = stacks["Edge"]["Resources"]["NetworkLoadBalancer"]["Properties"]
+    assert balancer["EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"] == "on"
+
+
+@pytest.mark.parametrize("tenant", ["company"])
+def test_the_listener_without_client_certificates_serves_only_health(stacks: Stacks) -> None:
+    resources = stacks["Edge"]["Resources"]
+    assert resources["TlsListener"]["Properties"]["MutualAuthentication"]["Mode"] == "verify"
+    (default,) = resources["HealthListener"]["Properties"]["DefaultActions"]
+    assert default["FixedResponseConfig"]["StatusCode"] == "404"
+    (rule,) = resources_of(stacks["Edge"], "AWS::ElasticLoadBalancingV2::ListenerRule").values()
+    (condition,) = rule["Properties"]["Conditions"]
+    assert condition["PathPatternConfig"]["Values"] == ["/healthz"]
+
+
+@EVERY
+def test_the_mover_of_feedback_ends_a_run_before_the_next(stacks: Stacks) -> None:
+    template = stacks.get("Learning", {"Resources": {}})
+    for rule in resources_of(template, "AWS::Events::Rule").values():
+        assert rule["Properties"]["ScheduleExpression"] == "rate(1 minute)"
+        (function,) = resources_of(template, "AWS::Lambda::Function").values()
+        within_s = function["Properties"]["Environment"]["Variables"]["ASSISTANT_MOVE_WITHIN_S"]
+        assert float(within_s) < 60 < function["Properties"]["Timeout"]
+
+
+@EVERY
+def test_every_bucket_is_under_a_key_of_the_tenant_which_rotates(stacks: Stacks) -> None:
+    for _, name, key in everywhere(stacks, "AWS::KMS::Key"):
+        assert key.get("EnableKeyRotation", False) is (name != "ReceiptKey"), name
+    for _, name, bucket in everywhere(stacks, "AWS::S3::Bucket"):
+        (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        is_logs = name == "LogsBucket"  # AWS delivers some logs to no bucket under such a key
+        assert (rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms") is not is_logs, name
+
+
+@EVERY
+def test_every_hop_is_tls_of_today(stacks: Stacks) -> None:
+    for _, name, policy in everywhere(stacks, "AWS::S3::BucketPolicy"):
+        conditions = [each.get("Condition") for each in policy["PolicyDocument"]["Statement"]]
+        assert {"NumericLessThan": {"s3:TlsVersion": 1.2}} in conditions, name
+    listener = stacks["Edge"]["Resources"]["TlsListener"]["Properties"]
+    assert (listener["Protocol"], "Certificates" in listener) == ("HTTPS", True)
+    for _, name, domain in everywhere(stacks, "AWS::OpenSearchService::Domain"):
+        assert domain["DomainEndpointOptions"]["EnforceHTTPS"] is True, name
+        assert domain["NodeToNodeEncryptionOptions"] == {"Enabled": True}, name
+
+
+@EVERY
+def test_a_system_s_secret_is_created_empty_under_the_tenant_s_key(stacks: Stacks) -> None:
+    for _, name, secret in everywhere(stacks, "AWS::SecretsManager::Secret"):
+        assert not {"SecretString", "GenerateSecretString"} & secret.keys(), name
+        assert "DataKey" in json.dumps(secret["KmsKeyId"]), name
+
+
+@EVERY
+def test_a_function_s_code_may_not_make_network_interfaces(stacks: Stacks) -> None:
+    """Lambda itself may, by the same role."""
+    policies = [each for each in everywhere(stacks, "AWS::IAM::ManagedPolicy") if "Platform" in each[1]]
+    assert policies
+    for _, name, policy in policies:
+        statements = policy["PolicyDocument"]["Statement"]
+        (denied,) = [each for each in statements if each["Effect"] == "Deny"]
+        assert "lambda:SourceFunctionArn" in denied["Condition"]["ArnLike"], name
+        assert "ec2:CreateNetworkInterface" in denied.get("Action", ()) or "NotAction" in denied, name

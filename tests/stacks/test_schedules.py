@@ -14,20 +14,18 @@ import pytest
 
 from assistant.options.desk.stack import LearningStack
 from assistant.tenant.deployment_checks import contradictions
-from stacks.data import DataStack
-from stacks.observability import ObservabilityStack
 from stacks.processes import effective_tenant_file
 from stacks.tenant import DeployedTenant
 from tests.stacks.power.state_language import Call, CallFailedError, ExecutionFailedError, Pause, execute
 from tests.stacks.synthesized import assembly_folder, templates_in
-from tests.stacks.templates import before, rights_of
 from tests.stacks.values import (
     DATA,
-    KEYS,
+    before,
     deployed,
     only,
     orchestrator_of,
     resources_of,
+    rights_of,
     stack_with,
     template_of,
     with_sections,
@@ -176,14 +174,12 @@ def test_a_start_that_finds_none_for_an_hour_is_kept_with_its_reason() -> None:
     assert DATA.missed_starts_queue in json.dumps(calls[-1].parameters["QueueUrl"])
 
 
-def test_the_queue_is_encrypted_and_one_message_raises_its_alarm() -> None:
-    tenant = deployed("clinic")
-    (queue,) = resources_of(template_of(stack_with(DataStack, tenant)), "AWS::SQS::Queue").values()
-    assert queue["Properties"]["KmsMasterKeyId"] == KEYS.data_key_arn
-    alarms = resources_of(template_of(stack_with(ObservabilityStack, tenant)), "AWS::CloudWatch::Alarm")
-    (alarm,) = [one for name, one in alarms.items() if "AStartWasMissed" in name]
-    assert (alarm["Properties"]["Threshold"], alarm["Properties"]["EvaluationPeriods"]) == (1, 1)
-    assert DATA.missed_starts_queue in json.dumps(alarm["Properties"]["Metrics"])
+def test_one_message_in_the_queue_raises_its_alarm(assembly: Path) -> None:
+    template = templates_in(assembly_folder(assembly, "clinic"))["Observability"]
+    alarms = resources_of(template, "AWS::CloudWatch::Alarm")
+    (alarm,) = [one["Properties"] for name, one in alarms.items() if "AStartWasMissed" in name]
+    assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (1, 1)
+    assert "MissedStarts" in json.dumps(alarm["Metrics"])
 
 
 def test_a_run_gets_the_secret_and_the_authorities_of_the_entry() -> None:

@@ -97,18 +97,6 @@ def selected(trail: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
     }
 
 
-def test_the_trail_is_complete_signed_encrypted_and_multi_region(tmp_path: Path) -> None:
-    template = the_account_s(stages([tenant("one")], tmp_path)[HOME])
-    trail = trail_of(template)
-    assert (trail["TrailName"], trail["IsLogging"]) == (ACCOUNT_TRAIL, True)
-    for what in ("IsMultiRegionTrail", "IncludeGlobalServiceEvents", "EnableLogFileValidation"):
-        assert trail[what] is True
-    assert trail["KMSKeyId"]["Fn::GetAtt"][0] in resources_of(template, "AWS::KMS::Key")
-    assert trail["S3BucketName"]["Ref"] in resources_of(template, "AWS::S3::Bucket")
-    body = template["Resources"][trail["S3BucketName"]["Ref"]]
-    assert (body["DeletionPolicy"], body["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
-
-
 def test_data_events_are_selected_by_the_beginning_of_names_and_never_writes_to_the_trail_itself(
     tmp_path: Path,
 ) -> None:

@@ -27,8 +27,7 @@ from assistant.terminal.account import AwsAccount
 from assistant.terminal.terminal import GlobalOptions
 from stacks.outputs import Workload
 from stacks.processes import VOLUME_GIB
-from tests.stacks.templates import text_of
-from tests.stacks.values import DATA, KEYS, NETWORK, ROOT, deployed, stack_with, template_of
+from tests.stacks.values import DATA, KEYS, NETWORK, ROOT, deployed, stack_with, template_of, text_of
 from tests.stage.aws_server import REGION
 from tests.stage.sagemaker_control import ControlledSageMaker, install_sdk, request_of
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import shutil
 import socket
 import ssl
+import tempfile
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -304,10 +307,26 @@ async def service_on(
 @asynccontextmanager
 async def service_of_two(folder: Path, scene: Scene | None = None) -> AsyncGenerator[RunningService]:
     """Run a service of two tenants, each with one document."""
+    await asyncio.to_thread(shutil.copytree, await _state_of_two(), folder / "state")
     async with running_service(folder, scene or Scene()) as service:
-        await service.know("wait", "The wait is two days.")
-        await service.know("refill", "A refill is due after 25 days.", tenant="pharmacy")
         yield service
+
+
+_prepared: list[tempfile.TemporaryDirectory[str]] = []
+
+
+async def _state_of_two() -> Path:
+    """Return the state folder of two tenants with a document each, made once a process."""
+    if not _prepared:
+        made = tempfile.TemporaryDirectory(
+            prefix="state-of-two-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")
+        )
+        async with httpx.AsyncClient() as unused:
+            stores = RunningService("", SageMakerSocket(), NO_TENANTS, Path(made.name), unused)
+            await stores.know("wait", "The wait is two days.")
+            await stores.know("refill", "A refill is due after 25 days.", tenant="pharmacy")
+        _prepared.append(made)
+    return Path(_prepared[0].name)
 
 
 async def _with_live(served: LiveTenant, live: LiveElements) -> ServedTenant:

@@ -191,6 +191,11 @@ class SageMakerSocket:
     generations: list[Call] = field(default_factory=list[Call])
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
+    def begin_anew(self) -> None:
+        """Answer well from now on, and forget the calls: the next test has the endpoints for itself."""
+        for name, value in vars(SageMakerSocket(self.url, arrived=self.arrived)).items():
+            setattr(self, name, value)
+
     def hold_after(self, texts: int) -> asyncio.Event:
         """Let generations wait after so many texts until the returned event is set."""
         self.hold = (texts, asyncio.Event())

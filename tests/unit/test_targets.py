@@ -4,6 +4,8 @@ folder is in one row."""
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,18 @@ def test_no_test_file_imports_another() -> None:
     """What two files need stands in tests/stage, or in the scene of their folder."""
     imports = re.compile(r"^\s*(?:from|import) tests\.(?:\w+\.)*test_\w+", re.M)
     assert {str(path) for path in (ROOT / "tests").rglob("*.py") if imports.search(path.read_text())} == set()
+
+
+@pytest.mark.loopback
+def test_what_runs_by_night_alone_has_its_fixtures() -> None:
+    """Else a fixture that moved is missed at night only."""
+    folders = {folder for name, row in ROWS.items() if name not in TARGETS for folder in row}
+    planned = subprocess.run(
+        [sys.executable, "-m", "pytest", "--setup-plan", "-q", "-p", "no:cacheprovider", *sorted(folders)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert planned.returncode == 0, planned.stdout[-3000:]

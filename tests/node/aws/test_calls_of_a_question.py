@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.scene import TENANT, Answered, FaultScene, ServiceProcess, asked, fault_scene, warmed_up
+from tests.faults.conftest import TENANT, Answered, FaultScene, ServiceProcess, asked, fault_scene, warmed_up
 from tests.stage.faulty_proxy import Fault, Kind, Request
 from tests.stage.running_service import eventually
 

@@ -25,10 +25,7 @@ from assistant.domain.errors import (
     OverloadedError,
 )
 from assistant.models.opened import ModelStores, open_model_clients
-from assistant.options.bedrock.converse import (
-    BedrockGenerator,
-    BedrockRuntime,
-)
+from assistant.options.bedrock.converse import BedrockGenerator, BedrockRuntime
 from assistant.options.bedrock.opened import open_writer
 from assistant.process.settings import StoreSettings
 from assistant.stores.ports import ChatMessage, GenerationDelta, GenerationRequest

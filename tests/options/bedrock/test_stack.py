@@ -13,7 +13,7 @@ import pytest
 from assistant.cli.aws.templates import refuse_broken_rules, refuse_paths
 from assistant.options.bedrock.stack import INVOKE, BedrockStacks
 from stacks.tenant import DeployedTenant, read_tenants
-from tests.stacks.synthesized import COMPANY, ROOT, synthesize, templates_in
+from tests.stacks.synthesized import ROOT, kept, templates_in
 from tests.stacks.values import with_sections
 
 FILE = ROOT / "tests/company/tenants/scribe.toml"
@@ -24,12 +24,8 @@ MODELS = [f"bedrock:{region}::foundation-model/amazon.nova-lite-v1:0" for region
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("scribe")
-    context: dict[str, Any] = {**COMPANY, "tenant": "scribe"}
-    done = synthesize(out, **context)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return out / "assembly-Scribe"
+def stage() -> Path:
+    return kept("company") / "assembly-Scribe"
 
 
 @pytest.fixture(scope="module")

@@ -89,10 +89,7 @@ class FakeDesk:
             raise self.error
 
 
-_KINDS = {
-    ApprovedAnswer: DeskKind.APPROVED_ANSWER,
-    GlossaryEntry: DeskKind.GLOSSARY_ENTRY,
-}
+_KINDS = {ApprovedAnswer: DeskKind.APPROVED_ANSWER, GlossaryEntry: DeskKind.GLOSSARY_ENTRY}
 
 
 def approved(

@@ -49,12 +49,7 @@ def feedback(
     now = datetime.now(UTC)
     shown = tuple(
         ShownDocument(
-            document_id=name,
-            position=place,
-            score=1.0,
-            features={},
-            is_listed=True,
-            is_quoted=place == 1,
+            document_id=name, position=place, score=1.0, features={}, is_listed=True, is_quoted=place == 1
         )
         for place, name in enumerate(documents, start=1)
     )

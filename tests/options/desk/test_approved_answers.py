@@ -19,13 +19,7 @@ from assistant.domain.public import PublicModel
 from assistant.stores.desk import StoredDesk
 from assistant.stores.sqlite_table import SqliteTable
 from tests.options.desk.desk import AT, approved, glossary
-from tests.stage.running_service import (
-    RunningService,
-    Scene,
-    events_of,
-    eventually,
-    running_service,
-)
+from tests.stage.running_service import RunningService, Scene, events_of, eventually, running_service
 
 QUESTION = "How long is the wait?"
 TEXT = "The wait is **two days**; on holidays three."

@@ -16,13 +16,7 @@ import pytest
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.errors import InvalidRequestError
 from assistant.options.desk.events import FeedbackEvent, FeedbackKind, FeedbackText, SealedText, ShownDocument
-from assistant.options.desk.feedback_store import (
-    FEEDBACK_FILES,
-    TEXTS,
-    StoredFeedback,
-    seal,
-    unseal,
-)
+from assistant.options.desk.feedback_store import FEEDBACK_FILES, TEXTS, StoredFeedback, seal, unseal
 from assistant.process.aws import open_client
 from assistant.stores.events import StoredErasureKeys
 from assistant.stores.s3 import S3Blobs
@@ -106,11 +100,7 @@ async def keys_in(stores: TenantStores, prefix: str) -> list[str]:
 
 async def test_events_come_back_by_time_whatever_group_they_came_in(stores: TenantStores) -> None:
     store = store_of(stores)
-    late, first, last = (
-        event(1, minute=5),
-        event(2),
-        event(3, minute=24 * 60 - 1),
-    )
+    late, first, last = (event(1, minute=5), event(2), event(3, minute=24 * 60 - 1))
     await store.append([last, first], [])
     await store.append([late], [])
     assert await read(store) == [first, late, last]
@@ -173,10 +163,7 @@ async def test_a_line_that_is_not_ours_to_read_is_refused_by_name(
 
 async def test_a_withdrawn_document_s_signals_go_with_it(stores: TenantStores) -> None:
     store = store_of(stores, Tombstones({"document:gone": samples.NOON + DAY}))
-    about_it, beside_it = (
-        event(1, shown=("gone", "refill")),
-        event(2, shown=("refill", "gone")),
-    )
+    about_it, beside_it = (event(1, shown=("gone", "refill")), event(2, shown=("refill", "gone")))
     opened = event(3).model_copy(update={"opened": "gone"})
     await store.append([about_it, beside_it, opened], [])
     (left,) = await read(store)
@@ -246,10 +233,7 @@ def test_an_altered_text_is_refused(changed: dict[str, object]) -> None:
 
 
 LABEL, TEXT = "events/dt=2026-11-20/aa.jsonl", "texts/00/00.json"
-LOCK = {
-    "ObjectLockEnabled": "Enabled",
-    "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 400}},
-}
+LOCK = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 400}}}
 
 
 @asynccontextmanager

@@ -33,10 +33,7 @@ OPENED = {
         feedback("a1", FeedbackKind.SENT, edit=HARMLESS, unsupported_sent=True),
         [CaseReason.UNSUPPORTED_SENT],
     ),
-    "both": (
-        fact_edit("a1", unsupported_sent=True),
-        [CaseReason.FACT_EDITED, CaseReason.UNSUPPORTED_SENT],
-    ),
+    "both": (fact_edit("a1", unsupported_sent=True), [CaseReason.FACT_EDITED, CaseReason.UNSUPPORTED_SENT]),
     "no answer": (feedback("a1", FeedbackKind.UNANSWERED), [CaseReason.UNANSWERED]),
     "emergency": (feedback("a1", FeedbackKind.EMERGENCY), [CaseReason.EMERGENCY]),
     "documents that differ": (feedback("a1", FeedbackKind.DIFFERENT_VALUES), [CaseReason.DIFFERENT_VALUES]),

@@ -265,11 +265,7 @@ async def test_who_reads_the_list_is_recorded(scene: RecallScene, fallen: dict[s
     auditor = scene.service.headers("audrey", roles=["auditor"])
     audit = await scene.service.client.get("/v1/audit", params={"agent": "ruth"}, headers=auditor)
     entries = audit.json()["entries"]
-    assert [entry["subject_id"] for entry in entries] == [
-        "recalls",
-        "recalls",
-        f"recall:{fallen['item_id']}",
-    ]
+    assert [entry["subject_id"] for entry in entries] == ["recalls", "recalls", f"recall:{fallen['item_id']}"]
     assert all((entry["documents"], entry["titles"]) == (["wait"], ["Title of wait"]) for entry in entries)
 
 

@@ -11,11 +11,7 @@ import pytest
 
 from assistant.domain.desk import ActOfTwo, ActRequest, DeskKind, first_revision
 from assistant.domain.documents import contents_digest
-from assistant.domain.errors import (
-    ConflictError,
-    ForbiddenError,
-    SecondPersonNeededError,
-)
+from assistant.domain.errors import ConflictError, ForbiddenError, SecondPersonNeededError
 from assistant.stores.desk import HOLDS_FOR, WAITS_FOR, Contents, StoredDesk, TwoPeople
 from tests.contracts import samples
 from tests.options.desk.desk import SteppedDesk

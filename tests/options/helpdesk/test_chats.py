@@ -25,9 +25,8 @@ from assistant.process.settings import LocalSettings
 from assistant.stores.sqlite_table import SqliteTable
 from assistant.tenant.deployment import CareContextSection
 from assistant.tenant.tenant import load_tenant
-from tests.stage.contexts import CARE, claims
 from tests.stage.tenant_stores import SteppedClock
-from tests.stage.tokens import EC_KEY, StaticKeys, token, unsigned
+from tests.stage.tokens import CARE, EC_KEY, StaticKeys, context_claims, token, unsigned
 from tools.systems import order_application, read_order_data
 
 REPOSITORY = Path(__file__).parents[3]
@@ -52,7 +51,9 @@ class Side:
         return self.signed(customer=chat.customer, ids=ids_of(chat))
 
     def signed(self, *, key: Any = EC_KEY, **changes: Any) -> str:
-        return token(claims(self.clock, **{"agent": "dana", "customer": "PT-366623"} | changes), key=key)
+        return token(
+            context_claims(self.clock, **{"agent": "dana", "customer": "PT-366623"} | changes), key=key
+        )
 
 
 @dataclass
@@ -128,7 +129,7 @@ async def test_a_reply_reaches_the_chat_that_this_desk_signed_for_its_agent_alon
         "no chat": side.signed(),
         "no chat's id": side.signed(ids={"chat": []}),
         "two chats": side.signed(ids={"chat": [chat.chat_id, other.chat_id]}),
-        "algorithm none": unsigned(claims(scene.clock, agent="dana", customer="PT-366623", ids=ids)),
+        "algorithm none": unsigned(context_claims(scene.clock, agent="dana", customer="PT-366623", ids=ids)),
         "no signature": f"{head}.{body}.",
         "another's signature": f"{head}.{body}.{side.signed(ids=ids_of(other)).split('.')[2]}",
         "another's key": side.signed(ids=ids, key=ECKey.generate_key("P-256", {"kid": "ec"})),

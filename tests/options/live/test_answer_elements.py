@@ -295,10 +295,7 @@ async def test_a_model_that_names_the_element_which_the_question_asks_for_reads_
     assert asked.text == "Say [order status] to the caller."
     assert [
         (one.id, one.state, asked.text[one.display.start : one.display.end]) for one in asked.elements
-    ] == [
-        ("e1", PENDING, "[order status]"),
-        ("e1", READY, "[order status]"),
-    ]
+    ] == [("e1", PENDING, "[order status]"), ("e1", READY, "[order status]")]
     assert [name for name, _ in live.calls] == ["orders.status"]
     assert asked.done.finish_reason is FinishReason.STOP
 

@@ -235,11 +235,7 @@ async def test_what_is_nobody_s_is_kept_for_its_seconds_by_rights() -> None:
 
 
 def test_a_value_that_is_no_id_never_equals_a_parameter_that_was_not_asked_with() -> None:
-    of = operation(
-        ITEM | {"required": False},
-        path="/v1/things",
-        results=[{"name": "it", "same_as": "item"}],
-    )
+    of = operation(ITEM | {"required": False}, path="/v1/things", results=[{"name": "it", "same_as": "item"}])
     for value in (None, 1.5, {"id": 1}, [1]):
         with pytest.raises(LiveReadError):
             ResponseReader(_connector(of), of, asked={}, context=None).read(

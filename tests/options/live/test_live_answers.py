@@ -20,31 +20,29 @@ from assistant.domain.live import MOST_ELEMENTS, ElementProblem
 from tests.attacks.active_content import active_content, hidden_content
 from tests.options.live.live_scene import (
     CONNECTOR,
-    ORDER,
-    OTHER_CUSTOMER,
-    OTHER_ORDER,
-    SOURCES,
-    Site,
-    opened,
-    orders,
-)
-from tests.options.live.wrong_responses import (
     HOSTILE,
     INVALID,
     LATE,
     LOCATIONS,
+    ORDER,
+    OTHER_CUSTOMER,
+    OTHER_ORDER,
     REDIRECTS,
+    SOURCES,
     WRONG,
     Drip,
     FirstWell,
     Respond,
+    Site,
     body,
+    opened,
+    orders,
     redirect,
     silent,
 )
-from tests.stage.contexts import FORGED
 from tests.stage.running_service import Scene, events_of
 from tests.stage.servers import Exchange
+from tests.stage.tokens import FORGED
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

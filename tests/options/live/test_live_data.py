@@ -19,9 +19,8 @@ from assistant.options.live.contexts import CareContexts
 from assistant.service.errors import problem_of
 from assistant.tenant.deployment import CareContextSection
 from tests.options.live.live_scene import CUSTOMER, ORDER, OTHER_CUSTOMER, Site, opened
-from tests.stage.contexts import CARE, FORGED, claims
 from tests.stage.tenant_stores import SteppedClock
-from tests.stage.tokens import EC_KEY, RSA_KEY, StaticKeys, token
+from tests.stage.tokens import CARE, EC_KEY, FORGED, RSA_KEY, StaticKeys, context_claims, token
 
 STEP = "The wait is two days; the order is {{orders.status}} now."
 ANSWERS = "/v1/answers"
@@ -167,7 +166,7 @@ def contexts(clock: SteppedClock) -> CareContexts:
 async def test_a_signed_context_says_whose_it_is(
     contexts: CareContexts, clock: SteppedClock, key: Any
 ) -> None:
-    found = await contexts.verify(token(claims(clock), key=key), identity=ANN)
+    found = await contexts.verify(token(context_claims(clock), key=key), identity=ANN)
     assert found is not None
     assert (found.agent, found.customer) == ("ann", "C-1")
     assert found.ids == {"order": ("1-1", "1-2"), "customer": ("C-1",)}
@@ -182,7 +181,7 @@ async def test_without_a_context_there_is_none(contexts: CareContexts) -> None:
 async def test_a_context_that_does_not_verify_is_refused_with_one_error(
     contexts: CareContexts, clock: SteppedClock, name: str
 ) -> None:
-    assert await contexts.verify(token(claims(clock)), identity=ANN) is not None
+    assert await contexts.verify(token(context_claims(clock)), identity=ANN) is not None
     with pytest.raises(ContextRefusedError) as refused:
         await contexts.verify(FORGED[name](clock), identity=ANN)
     assert refused.value.message == (
@@ -192,7 +191,7 @@ async def test_a_context_that_does_not_verify_is_refused_with_one_error(
 
 
 async def test_a_context_expires_after_its_skew(contexts: CareContexts, clock: SteppedClock) -> None:
-    signed = token(claims(clock))
+    signed = token(context_claims(clock))
     clock.step(300 + 59)
     assert await contexts.verify(signed, identity=ANN) is not None
     clock.step(2)
@@ -213,7 +212,7 @@ async def test_an_agent_of_another_tenant_with_the_same_name_is_another(
         {name: StaticKeys() for name in ("clinic", "pharmacy")},
         clock,
     )
-    signed = token(claims(clock))
+    signed = token(context_claims(clock))
     assert await both.verify(signed, identity=ANN) is not None
     with pytest.raises(ContextRefusedError):
         await both.verify(signed, identity=twin)
@@ -229,7 +228,7 @@ async def test_a_key_that_is_bound_to_a_subject_signs_no_context(clock: SteppedC
 
     contexts = CareContexts({"clinic": SECTION}, {"clinic": BoundKeys()}, clock)
     with pytest.raises(ContextRefusedError):
-        await contexts.verify(token(claims(clock), key=bound), identity=ANN)
+        await contexts.verify(token(context_claims(clock), key=bound), identity=ANN)
 
 
 async def test_keys_that_cannot_be_fetched_are_no_refusal(clock: SteppedClock) -> None:
@@ -239,7 +238,7 @@ async def test_keys_that_cannot_be_fetched_are_no_refusal(clock: SteppedClock) -
 
     contexts = CareContexts({"clinic": SECTION}, {"clinic": NoKeys()}, clock)
     with pytest.raises(DependencyError):
-        await contexts.verify(token(claims(clock)), identity=ANN)
+        await contexts.verify(token(context_claims(clock)), identity=ANN)
 
 
 async def test_plain_ids_count_only_where_the_tenant_file_says_so(clock: SteppedClock) -> None:
@@ -255,4 +254,4 @@ async def test_plain_ids_count_only_where_the_tenant_file_says_so(clock: Stepped
 
 async def test_a_tenant_without_a_care_application_takes_no_context(clock: SteppedClock) -> None:
     with pytest.raises(ContextRefusedError):
-        await CareContexts({}, {}, clock).verify(token(claims(clock)), identity=ANN)
+        await CareContexts({}, {}, clock).verify(token(context_claims(clock)), identity=ANN)

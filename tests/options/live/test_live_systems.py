@@ -24,29 +24,27 @@ from assistant.options.live.systems import HttpSystems, SystemAccess, checked_ad
 from assistant.process.aws import GetSigner, StoredSecret, open_client
 from tests.options.live.live_scene import (
     CUSTOMER,
-    ORDER,
-    LiveScene,
-    answers_well,
-    connector,
-    context,
-    identity,
-    live_scene,
-    order,
-)
-from tests.options.live.wrong_responses import (
     FLOOD_BYTES,
     HOSTILE,
     INVALID,
     JSON,
     LATE,
+    ORDER,
     UNAVAILABLE,
     WRONG,
     Drip,
     FirstWell,
     Flood,
+    LiveScene,
     Respond,
+    answers_well,
     body,
+    connector,
+    context,
     html,
+    identity,
+    live_scene,
+    order,
     raw,
 )
 from tests.stage.aws_server import REGION

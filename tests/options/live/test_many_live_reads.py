@@ -25,6 +25,7 @@ from tests.options.live.live_scene import (
     order,
 )
 from tests.stage.servers import Exchange
+from tests.stage.tenant_stores import SteppedClock
 
 ANSWERS, ELEMENTS = 50, ("status", "refill", "items", "track", "status")
 JSON = {"Content_Type": "application/json"}
@@ -118,7 +119,7 @@ async def test_a_system_that_got_too_little_time_is_not_given_up() -> None:
 
 async def test_a_system_that_is_late_in_its_own_time_is_given_up() -> None:
     system = Held()
-    async with live_scene(system, deadline_s=0.25) as scene:
+    async with live_scene(system, deadline_s=0.05, clock=SteppedClock()) as scene:
         for _ in range(5):
             assert (await scene.refused()).problem is ElementProblem.SYSTEM_LATE
         assert "several times in a row" in (await scene.refused()).message
@@ -260,11 +261,7 @@ REFUSALS: dict[str, tuple[ElementProblem, Literal["context", "agent"], dict[str,
         {"question": f"Where is {OTHER}?", "without_context": True},
     ),
     "nothing named": (ElementProblem.PARAMETER_MISSING, "agent", {"without_context": True}),
-    "two orders": (
-        ElementProblem.PARAMETER_MISSING,
-        "context",
-        {"of": context(order=(ORDER, "4471-2209"))},
-    ),
+    "two orders": (ElementProblem.PARAMETER_MISSING, "context", {"of": context(order=(ORDER, "4471-2209"))}),
 }
 
 

@@ -9,14 +9,7 @@ from hypothesis import strategies as st
 from assistant.answer.excerpts import labelled_unit, shown_unit
 from assistant.domain.live import MOST_ELEMENTS
 from assistant.text.marks import ELEMENTS
-from assistant.text.markup import (
-    Tag,
-    label_of,
-    tags_in,
-    with_labels,
-    with_marks,
-    without_marks,
-)
+from assistant.text.markup import Tag, label_of, tags_in, with_labels, with_marks, without_marks
 from assistant.text.safe_markdown import inert
 from tests.attacks.active_content import hidden_content
 

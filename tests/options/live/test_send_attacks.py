@@ -18,12 +18,11 @@ from assistant.answer.live_macs import COUNTS_FOR, LiveMacs
 from assistant.text.language import split_sentences
 from tests.options.live.live_scene import SOURCES, Site, opened, orders
 from tests.stage.answering import verdicts
-from tests.stage.contexts import FORGED, claims
 from tests.stage.running_service import RunningService, Scene, running_service
 from tests.stage.sagemaker_runtime import SageMakerSocket
 from tests.stage.servers import Exchange
 from tests.stage.tenant_stores import SteppedClock
-from tests.stage.tokens import token
+from tests.stage.tokens import FORGED, context_claims, token
 
 FLAGS = """[[red_flags]]
 name = "poison"
@@ -191,9 +190,9 @@ UNHELD = {
 }
 
 
-@pytest.mark.parametrize("name", UNHELD)
-async def test_a_wrong_value_in_other_clothes_is_found(desk: Desk, name: str) -> None:
-    assert await desk.refusal(UNHELD[name]) == (409, "reply_findings")
+async def test_a_wrong_value_in_other_clothes_is_found(desk: Desk) -> None:
+    for name, text in UNHELD.items():
+        assert (name, await desk.refusal(text)) == (name, (409, "reply_findings"))
     assert desk.posted == []
     assert (await desk.send(RIGHT)).status_code == 200
 
@@ -296,7 +295,7 @@ async def test_a_reply_is_passed_on_with_the_context_of_its_question_alone(desk:
         "of the same id for another tenant": token(own | {"tenant": "pharmacy"}),
         "with a blank": f"{desk.context} ",
         "twice": f"{desk.context}.{desk.context}",
-        "without an id": token(claims(clock, jti=None)),
+        "without an id": token(context_claims(clock, jti=None)),
     }
     got = {name: (await desk.refusal(RIGHT, context=one))[0] for name, one in contexts.items()}
     assert {name: status for name, status in got.items() if status not in (413, 422)} == {}
@@ -307,29 +306,29 @@ async def test_a_reply_is_passed_on_with_the_context_of_its_question_alone(desk:
     assert (await desk.send(RIGHT, context=desk.context)).status_code == 200, "the owner may"
 
 
-JUDGED = {
-    "a number": "You wait nine days.",
-    "a number in other capitals": "YOU WAIT 9 DAYS.",
-    "a dose beside the right wait": "You wait two days. Take 400 mg.",
-    "a name": "Dr. Brandt says that you wait two days.",
-}
+JUDGED = (
+    "You wait nine days.",
+    "YOU WAIT 9 DAYS.",
+    "You wait two days. Take 400 mg.",
+    "Dr. Brandt says that you wait two days.",
+)
 
 
-@pytest.mark.parametrize("name", JUDGED)
-async def test_a_model_that_holds_all_clears_nothing_that_code_found(tmp_path: Path, name: str) -> None:
-    text = JUDGED[name]
+async def test_a_model_that_holds_all_clears_nothing_that_code_found(tmp_path: Path) -> None:
     async with running_service(tmp_path, Scene()) as service:
         await service.know("wait", "The wait is two days.")
         service.sagemaker.texts = ("The wait is two days [1.1].",)
         held = [verdicts(*((n, "held", 1, "") for n in range(1, more))) for more in (2, 3)]
-        service.sagemaker.of_check = SageMakerSocket(texts=(held[len(split_sentences(text)) - 1],))
         ids = [(await service.answered(agent=one))["answer_id"] for one in ("ann", "ann", "bob")]
         await service.idle()
-        check = {"text": text, "by_model": True}
-        path = f"/v1/answers/{ids[0]}/reply/check"
-        read = await service.client.post(path, json=check, headers=service.headers("ann"))
-        assert (read.status_code, read.json()["degraded"]) == (200, []), "the model holds all of it"
-        for answer_id, agent in zip(ids, ("ann", "ann", "bob"), strict=True):
-            refused = await service.send(answer_id, text, agent=agent)
-            assert (refused.status_code, refused.json()["code"]) == (409, "reply_findings"), text
+        for text in JUDGED:
+            service.sagemaker.of_check = SageMakerSocket(texts=(held[len(split_sentences(text)) - 1],))
+            check = {"text": text, "by_model": True}
+            path = f"/v1/answers/{ids[0]}/reply/check"
+            read = await service.client.post(path, json=check, headers=service.headers("ann"))
+            assert (read.status_code, read.json()["degraded"]) == (200, []), "the model holds all of it"
+            for answer_id, agent in zip(ids, ("ann", "ann", "bob"), strict=True):
+                refused = await service.send(answer_id, text, agent=agent)
+                assert (refused.status_code, refused.json()["code"]) == (409, "reply_findings"), text
+        service.sagemaker.of_check = SageMakerSocket(texts=(held[0],))
         assert (await service.send(ids[0], "You wait two days.", agent="ann")).status_code == 200

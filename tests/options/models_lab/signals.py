@@ -19,11 +19,7 @@ from assistant.options.desk.events import (
     ShownDocument,
 )
 from assistant.options.desk.section import FeedbackSection
-from assistant.options.models_lab.training_sets import (
-    Sets,
-    build_sets,
-    export_of_sets,
-)
+from assistant.options.models_lab.training_sets import Sets, build_sets, export_of_sets
 from assistant.stores.ports import ChatMessage
 from tests.options.desk.moving import tenant
 
@@ -65,12 +61,7 @@ class Signals:
         number = len(self.events)
         text_id = unique_id("text", number)
         shown = ShownDocument(
-            document_id=document,
-            position=1,
-            score=1.0,
-            features={},
-            is_listed=True,
-            is_quoted=is_quoted,
+            document_id=document, position=1, score=1.0, features={}, is_listed=True, is_quoted=is_quoted
         )
         self.events.append(
             FeedbackEvent(
@@ -116,11 +107,7 @@ class Signals:
 
     async def sets(self, approved: Sequence[ApprovedAnswer] = ()) -> Sets:
         return await build_sets(
-            self.events,
-            texts=self.texts,
-            approved=approved,
-            prompt_of=self.prompt_of,
-            patients_data=Finder(),
+            self.events, texts=self.texts, approved=approved, prompt_of=self.prompt_of, patients_data=Finder()
         )
 
 

@@ -1,12 +1,18 @@
-"""``jumpstart.lock.toml``, and ``assistant models candidates`` and ``try`` against the AWS emulator."""
-# pyright: basic
+"""``jumpstart.lock.toml``, and ``assistant models candidates`` and ``try`` against the AWS emulator.
+
+JumpStart's manifest and specifications have values of our own in the form of those in the tests of
+github.com/aws/sagemaker-python-sdk (commit a24812666d258d9d19c9a82d0c9385ca0bd3ba01,
+``sagemaker-serve/tests/unit/servers/data/jumpstart_specs``), reduced to the fields that are read, and a
+few more.
+"""
 
 from __future__ import annotations
 
+# pyright: basic
 import asyncio
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +41,118 @@ from assistant.options.models_lab.jumpstart import (
 from assistant.tenant.manifests import LlmManifest
 from assistant.tenant.prices import load_prices
 from assistant.terminal.terminal import GlobalOptions
-from tests.options.models_lab import jumpstart
-from tests.options.models_lab.jumpstart import FILES, LOCK, MODEL, REGISTRY, manifest, specification
 from tests.stage.aws_server import REGION
 from tests.stage.sagemaker_control import ACCOUNT, ControlledSageMaker, install_sdk
+
+MODEL = "example-llm-small-instruct"
+REGISTRY = "763104351884.dkr.ecr.us-east-1.amazonaws.com"
+FILES: Mapping[str, bytes] = {
+    "config.json": json.dumps(
+        {
+            "num_hidden_layers": 4,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 2,
+            "hidden_size": 64,
+            "max_position_embeddings": 4096,
+            "torch_dtype": "bfloat16",
+        }
+    ).encode(),
+    "model.safetensors": b"w" * 2048,
+    "tokenizer.json": b"{}",
+}
+
+
+def manifest(*versions: str, model: str = MODEL, deprecated: str = "") -> bytes:
+    """Return a manifest with these versions of one model, and of another."""
+    entries = [
+        {
+            "model_id": name,
+            "version": version,
+            "min_version": "2.189.0",
+            "spec_key": f"community_models/{name}/specs_v{version}.json",
+            "deprecated": version == deprecated,
+            "provider": "example",
+        }
+        for name in (model, f"{model}-other")
+        for version in versions
+    ]
+    return json.dumps(entries).encode()
+
+
+def specification(**changed: Any) -> bytes:
+    """Return the specification of a model with two configurations; the first needs a draft model."""
+    common = {
+        "hosting_artifact_key": f"example/{MODEL}/artifacts/inference/v1.0.0/",
+        "hosting_artifact_compression_type": "None",
+        "hosting_prepacked_artifact_key": f"example/{MODEL}/artifacts/inference-prepack/v1.0.0/",
+        "hosting_resource_requirements": {"min_memory_mb": 1024, "num_accelerators": 1},
+        "inference_environment_variables": [
+            {"name": "HF_MODEL_ID", "default": "/opt/ml/model", "required_for_model_class": True},
+            {"name": "WORKERS", "default": 1, "required_for_model_class": True},
+            {"name": "LOG_LEVEL", "default": "20", "required_for_model_class": False},
+        ],
+    }
+    variants = {
+        "regional_aliases": {"us-east-1": {"gpu": f"{REGISTRY}/djl-inference:0.34.0-lmi16.0.0-cu128"}},
+        "variants": {
+            "g5": {
+                "regional_properties": {"image_uri": "$gpu"},
+                "properties": {"environment_variables": {"WORKERS": "3"}},
+            },
+            "g6e": {"regional_properties": {"image_uri": "$gpu"}},
+            "ml.g5.2xlarge": {
+                "properties": {
+                    "environment_variables": {"WORKERS": "2"},
+                    "resource_requirements": {"min_memory_mb": 4096},
+                }
+            },
+        },
+    }
+    draft = {"speculative_decoding": [{"channel_name": "draft"}]}
+    return json.dumps(
+        {
+            "model_id": MODEL,
+            "version": "1.10.0",
+            "license": "Apache 2.0",
+            "deprecated": False,
+            "default_inference_instance_type": "ml.g5.2xlarge",
+            "supported_inference_instance_types": ["ml.g5.2xlarge", "ml.g6e.2xlarge", "ml.p5.48xlarge"],
+            "inference_enable_network_isolation": True,
+            "hosting_instance_type_variants": {},
+            **common,
+            "inference_config_rankings": {"overall": {"rankings": ["fast", "plain"]}},
+            "inference_configs": {
+                "fast": {"component_names": ["fast"]},
+                "plain": {"component_names": ["plain"]},
+            },
+            "inference_config_components": {
+                "fast": {"hosting_additional_data_sources": draft, "hosting_instance_type_variants": {}},
+                "plain": {"hosting_instance_type_variants": variants},
+            },
+            **changed,
+        }
+    ).encode()
+
+
+LOCK = f"""# a comment of ours
+source = "tests"
+allowed_licences = ["Apache 2.0"]
+
+[[candidate]]
+id = "{MODEL}"
+task = "llm"
+model = "example/Small-Instruct"  # why it is here
+family = "Example"
+purpose = "Tests."
+
+[[candidate]]
+id = "example-not-offered"
+task = "embedding"
+model = "example/Embedder"
+family = "Example"
+purpose = "Tests."
+"""
+
 
 ROOT = Path(__file__).parents[3]
 QUOTA = "ml.g5.2xlarge for endpoint usage"
@@ -120,7 +234,7 @@ def account(aws_server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     text = (ROOT / "tests/tenants/sandbox.toml").read_text().replace('name = "sandbox"', f'name = "{tenant}"')
     shutil.copytree(ROOT / "tests/tenants/connectors", tmp_path / "tenants" / "connectors")
     (tmp_path / "tenants" / f"{tenant}.toml").write_text(text.replace("111122223333", ACCOUNT))
-    (tmp_path / LOCK_FILE).write_text(jumpstart.LOCK)
+    (tmp_path / LOCK_FILE).write_text(LOCK)
     (tmp_path / "model_artifacts").mkdir()
     shutil.copy(ROOT / "model_artifacts/jobs.py", tmp_path / "model_artifacts")
     install_sdk(tmp_path)
@@ -140,21 +254,21 @@ def account(aws_server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def offer(account: Account, **changed: Any) -> None:
     """Put the model's manifest, specification and artifact into JumpStart's bucket."""
     objects = {
-        "models_manifest.json": jumpstart.manifest("1.10.0"),
-        f"community_models/{jumpstart.MODEL}/specs_v1.10.0.json": jumpstart.specification(**changed),
+        "models_manifest.json": manifest("1.10.0"),
+        f"community_models/{MODEL}/specs_v1.10.0.json": specification(**changed),
     }
-    prefix = f"example/{jumpstart.MODEL}/artifacts/inference-prepack/v1.0.0/"
-    objects |= {f"{prefix}{name}": body for name, body in jumpstart.FILES.items()}
+    prefix = f"example/{MODEL}/artifacts/inference-prepack/v1.0.0/"
+    objects |= {f"{prefix}{name}": body for name, body in FILES.items()}
     for key, body in objects.items():
         account.client("s3").put_object(Bucket=content_bucket(REGION), Key=key, Body=body)
 
 
 def resolve(account: Account) -> None:
     account.run("candidates", "--region", REGION)
-    assert load_candidates(account.root / LOCK_FILE).row(jumpstart.MODEL).state == "resolved"
+    assert load_candidates(account.root / LOCK_FILE).row(MODEL).state == "resolved"
 
 
-def attempt(account: Account, *more: str, model: str = jumpstart.MODEL) -> tuple[str, ...]:
+def attempt(account: Account, *more: str, model: str = MODEL) -> tuple[str, ...]:
     return ("try", model, "--tenant", account.tenant, "--yes", *more)
 
 
@@ -167,7 +281,7 @@ def test_a_row_that_cannot_be_resolved_leaves_the_others_resolved(account: Accou
     assert done.exit_code == 1
     assert "example-not-offered: JumpStart does not offer this id" in done.stderr
     lock = load_candidates(account.root / LOCK_FILE)
-    facts = lock.usable(jumpstart.MODEL)[1]
+    facts = lock.usable(MODEL)[1]
     assert (facts.version, facts.architecture.layers) == ("1.10.0", 4)
     assert facts.files == ("config.json", "model.safetensors", "tokenizer.json")
     assert lock.row("example-not-offered").state == "unresolved"
@@ -186,10 +300,10 @@ def test_a_trial_is_an_isolated_endpoint_whose_parts_have_a_scheduled_deletion(a
     assert model["EnableNetworkIsolation"] is True
     assert model["VpcConfig"] == {"Subnets": ["subnet-0a"], "SecurityGroupIds": ["sg-0a"]}
     source = model["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]["S3Uri"]
-    assert source.startswith(f"s3://{account.place.bucket}/llm/{jumpstart.MODEL}/")
+    assert source.startswith(f"s3://{account.place.bucket}/llm/{MODEL}/")
     prefix = source.removeprefix(f"s3://{account.place.bucket}/")
     listed = account.client("s3").list_objects_v2(Bucket=account.place.bucket, Prefix=prefix)["Contents"]
-    assert {each["Key"].removeprefix(prefix) for each in listed} == set(jumpstart.FILES)
+    assert {each["Key"].removeprefix(prefix) for each in listed} == set(FILES)
     variant = sagemaker.describe_endpoint_config(EndpointConfigName=name)["ProductionVariants"][0]
     assert (variant["InstanceType"], variant["InitialInstanceCount"]) == ("ml.g5.2xlarge", 1)
 
@@ -253,7 +367,7 @@ def test_two_trials_have_two_names_and_a_third_is_refused(account: Account) -> N
 
 def test_an_artifact_that_changed_since_is_refused(account: Account) -> None:
     resolve(account)
-    prefix = f"example/{jumpstart.MODEL}/artifacts/inference-prepack/v1.0.0/"
+    prefix = f"example/{MODEL}/artifacts/inference-prepack/v1.0.0/"
     account.client("s3").put_object(Bucket=content_bucket(REGION), Key=f"{prefix}config.json", Body=b"{}  ")
 
     assert "has other files than jumpstart.lock.toml says" in account.refused(*attempt(account))
@@ -265,9 +379,7 @@ def test_a_no_makes_nothing(account: Account) -> None:
     options = GlobalOptions(
         tenants_dir=account.root / "tenants", state_dir=account.root, port=None, json=False
     )
-    done = CliRunner().invoke(
-        app, ["try", jumpstart.MODEL, "--tenant", account.tenant], obj=options, input="n\n"
-    )
+    done = CliRunner().invoke(app, ["try", MODEL, "--tenant", account.tenant], obj=options, input="n\n")
 
     assert done.exit_code == 1
     price = load_prices().of("endpoint", "ml.g5.2xlarge").usd_per_hour
@@ -280,10 +392,10 @@ def test_a_no_makes_nothing(account: Account) -> None:
 
 def test_an_adopted_manifest_says_what_the_lock_says(account: Account) -> None:
     resolve(account)
-    assert account.run("candidates", "--adopt", jumpstart.MODEL, "--sequence-length", "8192").exit_code == 0
+    assert account.run("candidates", "--adopt", MODEL, "--sequence-length", "8192").exit_code == 0
 
-    manifest = LlmManifest.read(account.root / "model_artifacts" / "llm" / jumpstart.MODEL)
-    facts = load_candidates(account.root / LOCK_FILE).usable(jumpstart.MODEL)[1]
+    manifest = LlmManifest.read(account.root / "model_artifacts" / "llm" / MODEL)
+    facts = load_candidates(account.root / LOCK_FILE).usable(MODEL)[1]
     assert (manifest.sha256, manifest.licence) == (facts.listing_sha256, "Apache 2.0")
     assert (manifest.layers, manifest.kv_heads, manifest.head_size) == (4, 2, 8)
     assert manifest.sequence_length == 4096
@@ -293,8 +405,8 @@ def test_an_adopted_manifest_says_what_the_lock_says(account: Account) -> None:
 
 def test_a_manifest_that_exists_is_not_written_over(account: Account) -> None:
     resolve(account)
-    account.run("candidates", "--adopt", jumpstart.MODEL)
-    assert "exists already" in account.refused("candidates", "--adopt", jumpstart.MODEL)
+    account.run("candidates", "--adopt", MODEL)
+    assert "exists already" in account.refused("candidates", "--adopt", MODEL)
 
 
 CARD = """
@@ -310,7 +422,7 @@ PUBLISHED = f"""
 [candidate.published]
 region = "{REGION}"
 version = "1.0.0"
-image = "{jumpstart.REGISTRY}/example-llm:1.0"
+image = "{REGISTRY}/example-llm:1.0"
 artifact = "s3://jumpstart-cache-prod-{REGION}/example/"
 instance = "ml.g5.2xlarge"
 accelerators = 1
@@ -322,14 +434,14 @@ def test_a_published_row_is_adopted_without_a_hash_and_one_online_command_adds_i
     purpose = 'purpose = "Tests."'
     lock.write_text(lock.read_text().replace(purpose, f"{purpose}\n{CARD}{PUBLISHED}", 1))
 
-    assert "candidate without facts" in account.refused("try", jumpstart.MODEL, "--tenant", account.tenant)
-    adopted = account.run("candidates", "--adopt", jumpstart.MODEL)
-    assert f"--region {REGION} --adopt {jumpstart.MODEL}" in " ".join(adopted.output.split())
-    folder = account.root / "model_artifacts/llm" / jumpstart.MODEL
+    assert "candidate without facts" in account.refused("try", MODEL, "--tenant", account.tenant)
+    adopted = account.run("candidates", "--adopt", MODEL)
+    assert f"--region {REGION} --adopt {MODEL}" in " ".join(adopted.output.split())
+    folder = account.root / "model_artifacts/llm" / MODEL
     assert LlmManifest.read(folder).sha256 is None
 
-    account.run("candidates", "--region", REGION, "--adopt", jumpstart.MODEL)
-    assert LlmManifest.read(folder).sha256 == load_candidates(lock).usable(jumpstart.MODEL)[1].listing_sha256
+    account.run("candidates", "--region", REGION, "--adopt", MODEL)
+    assert LlmManifest.read(folder).sha256 == load_candidates(lock).usable(MODEL)[1].listing_sha256
 
 
 OBJECTS = [Listed(key=name, size_bytes=len(body), etag=name) for name, body in FILES.items()]

@@ -164,9 +164,7 @@ def test_a_weight_that_is_no_number_in_range_is_refused(text: str) -> None:
         corpus.mix_of([text], sources=SOURCES)
 
 
-async def test_a_new_document_and_a_source_without_weight_are_not_wanted(
-    states: StoredStates,
-) -> None:
+async def test_a_new_document_and_a_source_without_weight_are_not_wanted(states: StoredStates) -> None:
     new, other, answering = statuses(list(documents(5))[1:4])
     await states.put_many([new.model_copy(update={"live_content_hash": None}), other, answering])
 

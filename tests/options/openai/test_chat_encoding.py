@@ -34,13 +34,7 @@ from assistant.domain.answers import (
     Support,
     Usage,
 )
-from assistant.domain.live import (
-    ElementData,
-    ElementDisplay,
-    ElementKind,
-    ElementState,
-    ElementValue,
-)
+from assistant.domain.live import ElementData, ElementDisplay, ElementKind, ElementState, ElementValue
 from assistant.options.openai.chat import (
     ChatEncoder,
     ChatRequest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import BrowserContext, Frame, FrameLocator, Page, expect
 
-from tests.options.panel.scene import PACKAGE, PanelScene, bundled
+from tests.options.panel.conftest import PACKAGE, PanelScene, bundled
 
 ZENDESK_SDK = (PACKAGE.parents[3] / "tests/options/panel/zendesk_sdk/zaf_sdk.js").resolve()
 APP = """<!doctype html><meta charset="utf-8"><title>app</title><div id="place"></div>{before}

@@ -14,7 +14,6 @@ import pytest
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import UnauthenticatedError
 from assistant.options.panel.codes import LIFETIME_S, MAX_CODE_CHARACTERS, PanelCodes
-from tests.stage.contexts import CARE, claims
 from tests.stage.running_service import (
     RunningService,
     Scene,
@@ -25,7 +24,7 @@ from tests.stage.running_service import (
 )
 from tests.stage.sagemaker_runtime import sagemaker_socket
 from tests.stage.tenant_stores import SteppedClock
-from tests.stage.tokens import EC_KEY, token
+from tests.stage.tokens import CARE, EC_KEY, context_claims, token
 
 HELPDESK = "https://helpdesk.example.org"
 TOP = "https://top.example.org"
@@ -48,7 +47,7 @@ async def panel_service(folder: Path, scene: Scene = SCENE) -> AsyncGenerator[Ru
 
 
 def signed_context(**changes: Any) -> str:
-    return token(claims(SystemClock(), **changes))
+    return token(context_claims(SystemClock(), **changes))
 
 
 async def ask_code(service: RunningService, *, origin: str = HELPDESK, **changes: Any) -> httpx.Response:

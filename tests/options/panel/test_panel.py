@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, FrameLocator, Page, Request, Route, expect
 
-from tests.options.panel.scene import NOTHING_KEPT, PanelScene, panel_of
+from tests.options.panel.conftest import NOTHING_KEPT, PanelScene, panel_of
 
 
 def test_a_code_signs_in_and_the_reply_goes_into_the_composer(
@@ -225,8 +225,13 @@ def test_the_context_goes_with_the_question_and_another_is_asked_for(
     assert [body["question"] for body in bodies] == ["", ""]
 
 
-@pytest.mark.parametrize("width", [360, 480])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+NIGHT_VIEWS = ((360, "light"), (480, "dark"))
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [(360, "dark"), (480, "light"), *(pytest.param(*view, marks=pytest.mark.night) for view in NIGHT_VIEWS)],
+)
 def test_the_panel_has_no_violation_of_accessibility_rules(
     own: Callable[[], Page], scene: PanelScene, axe_source: str, width: int, scheme: str
 ) -> None:

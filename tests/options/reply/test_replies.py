@@ -95,14 +95,7 @@ async def test_draft_edit_and_what_was_sent_are_linked(service: RunningService) 
         (HELD, {"stall_after": 1}, [], ("reply_check",)),
         (HELD, {"garbage_after": 0}, [], ("reply_check",)),
     ],
-    ids=[
-        "held",
-        "opposite",
-        "not-held",
-        "unreadable",
-        "late",
-        "garbage",
-    ],
+    ids=["held", "opposite", "not-held", "unreadable", "late", "garbage"],
 )
 async def test_an_edited_text_is_read_by_the_model(
     tmp_path: Path, verdict: str, fault: dict[str, Any], found: list[str], degraded: tuple[str, ...]

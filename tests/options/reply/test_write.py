@@ -11,10 +11,7 @@ from assistant.answer.answer import AnswerQuestion
 from assistant.answer.events import AnswerEvent, Done, Started, Token
 from assistant.answer.prompt import load_prompt
 from assistant.domain.answers import ChatTurn, Outcome, QuotedUnit
-from assistant.domain.errors import (
-    GenerationUnavailableError,
-    WithdrawnError,
-)
+from assistant.domain.errors import GenerationUnavailableError, WithdrawnError
 from assistant.options.reply.prompt import PACKAGE, read_lines
 from assistant.options.reply.write import ReplyRequest, WriteReply, foreign_in
 from assistant.tenant.tenant import TenantConfig

@@ -13,11 +13,7 @@ from assistant.answer.answer import AnswerQuestion
 from assistant.answer.elements import element_of, use_of
 from assistant.domain.answers import Mode
 from assistant.domain.documents import ItemFacts, StoredDocument
-from assistant.domain.live import (
-    ElementDisplay,
-    ElementKind,
-    ElementState,
-)
+from assistant.domain.live import ElementDisplay, ElementKind, ElementState
 from assistant.options.live.reads import ReadElementAgain
 from tests.options.live.live_scene import KeptReads
 from tests.stage.answering import STOCK, FakeLive, FakeTenant, agent, document

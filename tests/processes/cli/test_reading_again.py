@@ -1,6 +1,6 @@
 """Documents of older readers are read again, live, while agents ask over HTTP.
 
-``READ_AGAIN`` documents, 24 by default: ``READ_AGAIN=1000`` gives the figure of docs/benchmarks.md.
+``READ_AGAIN`` documents, 12 by default: ``READ_AGAIN=1000`` gives the figure of docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from tests.stage.knowledge import converted_before, older_readers
 from tests.stage.running_service import eventually
 
 pytestmark = pytest.mark.integration
-COUNT = int(os.environ.get("READ_AGAIN", "24"))
-AT_ONCE = 3
-KILLED = 6
+COUNT = int(os.environ.get("READ_AGAIN", "12"))
+AT_ONCE = 2
+KILLED = 3
 OLD, NEW, SAME = "510 mg before breakfast", "5, 10 mg after breakfast", "7 mg at noon"
 _LIMIT_S = 60.0 + COUNT
 

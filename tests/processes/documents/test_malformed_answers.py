@@ -18,7 +18,7 @@ from assistant.documents.passages import InProcessParser, ParsedParts, Received,
 from assistant.domain.errors import ParsingStoppedError
 from tests.unit.documents.scene import document
 
-TAKEN_OVER = """#!{python}
+TAKEN_OVER = """#!{python} -IS
 import struct, sys
 requests, answers = sys.stdin.buffer, sys.stdout.buffer
 def send(head, body):

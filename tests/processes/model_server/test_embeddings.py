@@ -53,7 +53,7 @@ async def test_in_float32_vectors_are_exact(
     assert np.abs(vectors - expected).max() < 1e-5
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+@pytest.mark.parametrize("precision", [pytest.param("bfloat16", marks=pytest.mark.night), "float32"])
 async def test_the_shop_s_kept_vectors_are_the_real_model_s(
     embedding: Embedding, artifacts_dir: Path, precision: str
 ) -> None:

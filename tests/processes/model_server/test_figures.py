@@ -19,6 +19,7 @@ from assistant.tenant.tenant import load_tenant
 from assistant.text.language import language
 from tests.processes.model_server.conftest import Embedding
 
+pytestmark = pytest.mark.night  # a thousand messages are embedded; what raises a flag: tests/unit/answer
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "evaluation"
 FIGURES = read_figures(FOLDER)

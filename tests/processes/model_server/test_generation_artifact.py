@@ -62,9 +62,7 @@ def runtime_tokens(runtime: httpx.Client, text: str) -> list[int]:
 
 
 @given(text=TEXTS)
-@hypothesis_settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_tokens_are_the_runtime_s_own(tokenizer: Tokenizer, runtime: httpx.Client, text: str) -> None:
     text = text.replace("\0", "")  # the runtime ends a text there
     assert tokenizer.encode(text, add_special_tokens=False).ids == runtime_tokens(runtime, text)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.stacks.rights.model import Account, read_account
-from tests.stacks.synthesized import ROOT, once
+from tests.stacks.synthesized import ROOT, once, synthesize
 
 SYSTEMS = """
 [care_context]
@@ -57,27 +58,24 @@ def clinic_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def clinic_assembly(clinic_file: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """The folder of its templates."""
-    tenants = str(clinic_file.parent)
-    return once(tmp_path_factory, worker_id, name="clinic", tenants=tenants, tenant="clinic")
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    return once(shared / "clinic.out", partial(synthesize, tenants=str(clinic_file.parent), tenant="clinic"))
 
 
 @pytest.fixture(scope="session")
-def assemblies(
-    assembly: Path,
-    clinic_assembly: Path,
-    account_assembly: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Path, Path]:
-    """Folders of the templates of tenants and of the account stage."""
-    both = tmp_path_factory.mktemp("tenants")
-    shutil.copytree(assembly / "assembly-Pharmacy", both / "assembly-Pharmacy")
-    shutil.copytree(clinic_assembly / "assembly-Clinic", both / "assembly-Clinic")
-    return both, account_assembly
+def stages(assembly: Path, clinic_assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the stages of both tenants and of their account."""
+    folder = tmp_path_factory.mktemp("stages")
+    for each in ("Pharmacy", "Account-111122223333-us-east-1"):
+        (folder / f"assembly-{each}").symlink_to(assembly / f"assembly-{each}")
+    (folder / "assembly-Clinic").symlink_to(clinic_assembly / "assembly-Clinic")
+    return folder
 
 
 @pytest.fixture(scope="session")
-def _as_deployed(assemblies: tuple[Path, Path]) -> Account:
-    return read_account(*assemblies)
+def _as_deployed(stages: Path) -> Account:
+    return read_account(stages)
 
 
 @pytest.fixture

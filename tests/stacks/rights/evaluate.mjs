@@ -1,5 +1,6 @@
-// Reads {policies, requests} from standard input, writes one [result, blockedBy] a request.
+// Reads a line of {policies, requests} from standard input, writes a line with one [result, blockedBy] a request.
 // Policies are given once and named by the requests, which are many.
+import { createInterface } from 'node:readline'
 import {
   createValidatedPolicy,
   validateEndpointPolicy,
@@ -8,28 +9,21 @@ import {
 } from '@cloud-copilot/iam-policy'
 import { runSimulation } from '@cloud-copilot/iam-simulate'
 
-async function standardInput() {
-  const chunks = []
-  for await (const chunk of process.stdin) chunks.push(chunk)
-  return JSON.parse(Buffer.concat(chunks).toString('utf8'))
-}
-
-const { policies, requests } = await standardInput()
-
 // Each policy is validated once, as what it is used for.
 function remembering(validate) {
   const known = new Map()
-  return (name) => {
-    if (!known.has(name)) known.set(name, createValidatedPolicy(policies[name], validate, { name }))
-    return known.get(name)
+  return (policy) => {
+    const text = JSON.stringify(policy)
+    if (!known.has(text)) known.set(text, createValidatedPolicy(policy, validate, { name: `policy-${known.size}` }))
+    return known.get(text)
   }
 }
 const identity = remembering(validateIdentityPolicy)
 const resource = remembering(validateResourcePolicy)
 const endpoint = remembering(validateEndpointPolicy)
-const named = (names, read) => names.map((name) => ({ name, policy: read(name) }))
 
-async function evaluate(request) {
+async function evaluate(request, policies) {
+  const named = (names, read) => names.map((name) => ({ name, policy: read(policies[name]) }))
   const simulation = {
     request: {
       principal: request.principal,
@@ -40,7 +34,7 @@ async function evaluate(request) {
     identityPolicies: named(request.identity, identity),
     serviceControlPolicies: [],
     resourceControlPolicies: [],
-    resourcePolicy: request.resource_policy === null ? undefined : resource(request.resource_policy),
+    resourcePolicy: request.resource_policy === null ? undefined : resource(policies[request.resource_policy]),
     permissionBoundaryPolicies: request.boundary === null ? undefined : named(request.boundary, identity),
     vpcEndpointPolicies: request.endpoint === null ? undefined : named(request.endpoint, endpoint),
     additionalSettings: { s3: { bucketAbacEnabled: request.s3_tags } },
@@ -53,6 +47,9 @@ async function evaluate(request) {
   return [done.overallResult, analysis?.blockedBy ?? []]
 }
 
-const results = []
-for (const request of requests) results.push(await evaluate(request))
-process.stdout.write(JSON.stringify(results))
+for await (const line of createInterface({ input: process.stdin })) {
+  const { policies, requests } = JSON.parse(line)
+  const results = []
+  for (const request of requests) results.push(await evaluate(request, policies))
+  process.stdout.write(`${JSON.stringify(results)}\n`)
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import fnmatch
 import json
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,6 @@ from tests.stacks.rights.model import Account, Policy, Role, Store, listed
 
 HERE = Path(__file__).parent
 NODE = Path(sys.executable).parent / "node"
-LIMIT_S = 500
 _ENCRYPTION_CONTEXT = '"kms:EncryptionContext:'
 _STAND_IN = '"aws:PrincipalTag/kms:EncryptionContext:'
 """The evaluator passes over keys with a part of the caller's choice after a colon, and takes them after a
@@ -65,25 +66,37 @@ def judge(requests: Iterable[Request], *, knows_all: bool = True) -> list[Judgem
     book = _PolicyBook()
     asked = list(requests)
     sent = {"requests": [book.written(request) for request in asked], "policies": book.policies}
-    done = subprocess.run(
-        [str(NODE), str(HERE / "evaluate.mjs")],
-        input=json.dumps(sent).replace(_ENCRYPTION_CONTEXT, _STAND_IN),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    if done.returncode != 0:
+    evaluator = _evaluator()
+    assert evaluator.stdin is not None
+    assert evaluator.stdout is not None
+    try:
+        evaluator.stdin.write(json.dumps(sent).replace(_ENCRYPTION_CONTEXT, _STAND_IN) + "\n")
+        evaluator.stdin.flush()
+        told = evaluator.stdout.readline()
+    except BrokenPipeError:
+        told = ""
+    if not told:
+        _evaluator.cache_clear()
         raise RuntimeError(
-            f"the evaluator failed (npm ci --prefix {HERE} installs it): {done.stderr[-2000:]}"
+            f"the evaluator failed (npm ci --prefix {HERE} installs it): status {evaluator.wait()}"
         )
     judged = [
         Judgement(request=request, result=result, blocked_by=tuple(blocked_by))
-        for request, (result, blocked_by) in zip(asked, json.loads(done.stdout), strict=True)
+        for request, (result, blocked_by) in zip(asked, json.loads(told), strict=True)
     ]
     if knows_all and (unknown := [str(one) for one in judged if one.result == "Error"]):
         raise RuntimeError(f"the evaluator refused {unknown[:10]}")
     return judged
+
+
+@cache
+def _evaluator() -> subprocess.Popen[str]:
+    """Start the evaluator, which takes a line of requests at a time, once for this process: it reads AWS's
+    actions for a second."""
+    command = [str(NODE), str(HERE / "evaluate.mjs")]
+    started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(started.communicate)
+    return started
 
 
 @dataclass(slots=True)

@@ -53,9 +53,9 @@ def texts(value: Any) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def uses(assemblies: tuple[Path, Path], _as_deployed: Account) -> list[Use]:
+def uses(stages: Path, _as_deployed: Account) -> list[Use]:
     """What names a key of its tenant in a property; policies name it too, and are encrypted by none."""
-    stacks = [entry for assembly in assemblies for entry in read_stacks(assembly)]
+    stacks = list(read_stacks(stages))
     resolver = Resolver([stack for _, _, stack in stacks])
     keys = {store.arn: store for store in _as_deployed.stores if store.kind == "key"}
     keys |= {arn.rpartition("/")[2]: store for arn, store in keys.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ CARE_KEYS = "/assistant/pharmacy/care-jwks"
 ANYONE = json.dumps({"Version": "2012-10-17", "Statement": []})
 
 
+@cache
 def client(service: str, region: str = REGION) -> Any:
     return boto3.client(service, region_name=region)  # pyright: ignore[reportCallIssue, reportArgumentType]
 

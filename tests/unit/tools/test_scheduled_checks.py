@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -103,6 +104,29 @@ def test_a_short_form_runs_without_the_arguments_of_make(
     short = LOAD.model_copy(update={"night": None, "short": 'test -z "$MAKEFLAGS"'})
     assert run_short([short]) == 0
     assert run_short([short.model_copy(update={"short": "exit 3"})]) == 1
+
+
+def test_a_short_form_runs_where_its_paths_were_touched_since_the_last_landed_release(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def git(*words: str) -> str:
+        command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", *words]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    (tmp_path / "a").touch()
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    (tmp_path / "commits").write_text(git("rev-parse", "HEAD"))
+    (tmp_path / "a").write_text("touched")
+    monkeypatch.setattr(scheduled_checks, "ROOT", tmp_path)
+    monkeypatch.setattr(scheduled_checks, "LANDED", tmp_path / "commits")
+    short = LOAD.model_copy(update={"night": None, "short": "exit 3", "paths": ("b",)})
+    assert run_short([short]) == 0
+    assert run_short([short.model_copy(update={"paths": ("b", "a")})]) == 1
+    assert run_short([short.model_copy(update={"paths": ()})]) == 1
+    (tmp_path / "commits").write_text("0" * 40)  # a clone that lacks the release
+    assert run_short([short]) == 1
 
 
 def test_a_night_writes_down_what_passed_and_nothing_else(

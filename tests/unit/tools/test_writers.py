@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,12 +57,18 @@ class Writer:
 
     @property
     def speed(self) -> LlmSpeed | None:
-        manifest = self.manifest
-        return (
-            None
-            if manifest is None
-            else LlmSpeed.of(manifest, instance_named(self.instance), load_prices().load)
-        )
+        return _speed(self.llm, self.instance)
+
+
+PRICES = load_prices()
+
+
+@cache
+def _speed(llm: str | None, instance: str) -> LlmSpeed | None:
+    if llm is None:
+        return None
+    manifest = LlmManifest.read(ROOT / "model_artifacts" / "llm" / llm)
+    return LlmSpeed.of(manifest, instance_named(instance), PRICES.load)
 
 
 WRITERS = (
@@ -104,7 +111,7 @@ WRITERS = (
 def usd_a_month(writer: Writer, *, questions: float, region: str) -> float | None:
     """Return what a writer adds to a tenant's bill in USD a month, without an endpoint's volume; None where
     it is not built, or the region's price is not known."""
-    prices = load_prices()
+    prices = PRICES
     if writer.model is not None:
         regional = prices.of_tenant(tenant_of(writer.model, region=region))
         lines = [use for use in regional.use if use.part == "Bedrock"]
@@ -115,6 +122,7 @@ def usd_a_month(writer: Writer, *, questions: float, region: str) -> float | Non
     return known[writer.instance].usd_per_hour * HOURS_A_MONTH * instances(writer, questions, prices)
 
 
+@cache
 def tenant_of(model: str, *, region: str) -> TenantConfig:
     """The sandbox with another model of Bedrock, in a region."""
     sandbox = load_tenant(ROOT / "tenants" / "sandbox.toml")
@@ -139,7 +147,7 @@ def first_text(writer: Writer) -> str:
     """Return within which time 95 of 100 questions have a first text, at each load: "0.6 s / 2.7 s"."""
     if (speed := writer.speed) is None:
         return "not measured"
-    prices, seconds = load_prices(), list[str]()
+    prices, seconds = PRICES, list[str]()
     for questions in LOADS:
         running = instances(writer, questions, prices)
         row = speed.under(prices.load.busy_rate(questions), within_s=WITHIN_S, running=running)
@@ -164,7 +172,7 @@ def supported_until(writer: Writer, table: CompatibilityTable) -> str:
 def break_even(own: Writer, model: str) -> float | None:
     """Return the least questions a month at which instances of one's own cost no more than a model of
     Bedrock, in us-east-1; None where they never do, since each is full before."""
-    prices, region = load_prices(), load_prices().region
+    prices, region = PRICES, PRICES.region
     instance_usd = prices.endpoint[own.instance].usd_per_hour * HOURS_A_MONTH
     bedrock = Writer(name="", model=model, residency="", proven="")
     million_usd = usd_a_month(bedrock, questions=1_000_000, region=region)
@@ -209,7 +217,7 @@ def writer_rows(table: CompatibilityTable) -> Iterator[list[str]]:
     for writer in WRITERS:
         cells = [
             amount(usd_a_month(writer, questions=questions, region=region))
-            for region in (load_prices().region, FRANKFURT)
+            for region in (PRICES.region, FRANKFURT)
             for questions in LOADS
         ]
         until = supported_until(writer, table)
@@ -267,7 +275,7 @@ def test_the_page_begins_with_the_answer() -> None:
 @pytest.mark.parametrize("questions", LOADS)
 @pytest.mark.parametrize("writer", BUILT, ids=lambda writer: writer.name)
 def test_a_price_is_that_of_a_bill(writer: Writer, questions: int, region: str) -> None:
-    prices = load_prices().of_tenant(tenant_of(writer.model or "amazon.nova-lite-v1:0", region=region))
+    prices = PRICES.of_tenant(tenant_of(writer.model or "amazon.nova-lite-v1:0", region=region))
     resource = {"Type": "AWS::ECS::Service", "Properties": {"TaskDefinition": {"Ref": "Task"}}}
     needed = 1
     if writer.llm is not None:

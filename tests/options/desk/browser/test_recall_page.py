@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -38,20 +37,18 @@ class Site:
         body = request.post_data
         response = self.run(service.client.request(request.method, path, content=body, headers=headers))
         route.fulfill(
-            status=response.status_code,
-            body=response.content,
-            content_type=response.headers["content-type"],
+            status=response.status_code, body=response.content, content_type=response.headers["content-type"]
         )
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Two replies whose line changed, one on a withdrawn document, and a change on which nothing was sent."""
     begun: list[Site] = []
     is_begun, stopping = threading.Event(), asyncio.Event()
 
     async def serve() -> None:
-        async with recall_scene(tmp_path, more=MORE) as scene:
+        async with recall_scene(tmp_path_factory.mktemp("recall"), more=MORE) as scene:
             await scene.service.know("gone", "Fax the form to 5550100.")
             await scene.service.know("parking", "Park behind the house.")
             await scene.sent("s1", context={"customer": "C-1044", "ids": {"chat": ["chat-7"]}})
@@ -78,9 +75,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def recall(site: Site, stand_in: StandIn, open_console: OpenConsole) -> Any:
     """Open the page as a reviewer."""
 
-    def open_page(**options: Any) -> ConsolePage:
+    def open_page() -> ConsolePage:
         stand_in.agent, stand_in.roles = "rosa", ("reviewer",)
-        console = open_console(stand_in.url, **{"viewport": {"width": 1280, "height": 800}, **options})
+        console = open_console(stand_in.url, viewport=WIDE)
         console.page.route("**/v1/recalls**", site.answer)
         console.open()
         console.button("Sign in").click()
@@ -91,29 +88,35 @@ def recall(site: Site, stand_in: StandIn, open_console: OpenConsole) -> Any:
 
 
 OpenRecall = Callable[..., ConsolePage]
-VIEWS: dict[str, dict[str, Any]] = {
-    "1280x800": {},
-    "dark": {"color_scheme": "dark"},
-    "360 px": {"viewport": {"width": 360, "height": 740}},
-}
+WIDE: Any = {"width": 1280, "height": 800}
+VIEWS: tuple[tuple[Any, Any], ...] = (
+    (WIDE, "light"),
+    (WIDE, "dark"),
+    ({"width": 360, "height": 740}, "light"),
+)
+"""Size of the window, and its scheme of colours."""
 
 
 def replies(console: ConsolePage, document: str) -> Locator:
     return console.page.locator(".recall-reply").filter(has_text=f"Title of {document}")
 
 
-@pytest.mark.parametrize("options", VIEWS.values(), ids=list(VIEWS))
-def test_axe_finds_nothing(
-    recall: OpenRecall, check: Callable[[ConsolePage], None], options: dict[str, Any]
-) -> None:
-    console = recall(**options)
+def test_axe_finds_nothing(recall: OpenRecall, check: Callable[[ConsolePage], None]) -> None:
+    console = recall()
+
+    def check_each_view() -> None:
+        for size, scheme in VIEWS:
+            console.page.set_viewport_size(size)
+            console.page.emulate_media(color_scheme=scheme)
+            check(console)
+
     expect(console.page.locator(".recall-reply")).to_have_count(3)
-    check(console)
+    check_each_view()
     console.page.get_by_role("button", name="What was sent").first.click()
     expect(console.page.locator(".recall-history")).to_be_visible()
     console.button("Not needed").first.click()
     expect(console.page.get_by_text("Note: say why")).to_be_visible()
-    check(console)
+    check_each_view()
 
 
 def test_changes_have_counts_and_lines_stand_side_by_side(recall: OpenRecall) -> None:

@@ -21,6 +21,47 @@ test("each message of the page is taken as the protocol says it", () => {
   for (const message of good) assert.equal(isFromPanel(message), false);
 });
 
+test("a message that breaks the schema is none", () => {
+  const turn = { who: "customer", text: "ATTACK" };
+  const chat = { v: 1, id: 50, type: "conversation", ticket: "ATTACK", turns: [turn] };
+  const itself: Record<string, unknown> = { ...chat };
+  itself["turns"] = [itself];
+  const without = (name: string) => Object.fromEntries(Object.entries(chat).filter(([known]) => known !== name));
+  const fields: Record<string, unknown>[] = [
+    { v: 2 },
+    { v: "1" },
+    ...[0, -1, 50.5, "50", 2 ** 53, Number.NaN].map((id) => ({ id })),
+    ...["eval", "__proto__", "constructor", "toString"].map((type) => ({ type })),
+    { html: "<img src=x onerror=alert(1)>" },
+    ...["", "A".repeat(129), { toString: "ATTACK" }].map((ticket) => ({ ticket })),
+    { turns: { length: 1, 0: turn } },
+    { turns: Array(201).fill(turn) },
+    { turns: Array(1e8) },
+    // a hole among the turns
+    { turns: [turn, , turn] },
+    { turns: [{ ...turn, text: "A".repeat(4_001) }] },
+    { turns: Array(26).fill({ ...turn, text: "A".repeat(4_000) }) },
+    { turns: [{ ...turn, who: "assistant" }] },
+    { turns: [{ ...turn, html: "<b>" }] },
+    { turns: Object.assign([turn], { more: 1 }) },
+    { turns: [{ ...turn, text: "" }] },
+    { turns: [["customer", "ATTACK"]] },
+    { context: "A".repeat(8_193) },
+    { context: { customer: "C-2", ids: {} } },
+  ];
+  const wrong: unknown[] = [
+    ...["v", "id", "type"].map(without),
+    ...fields.map((changed) => ({ ...chat, ...changed })),
+    { v: 1, id: 50, type: "insert", text: "ATTACK" },
+    JSON.parse('{"v":1,"id":50,"type":"conversation","ticket":"ATTACK","turns":[],"__proto__":{"a":1}}'),
+    ...["A".repeat(24_577), "A".repeat(5e7), ["x"]].map((code) => ({ v: 1, id: 50, type: "code", code })),
+    ...[JSON.stringify(chat), null, [chat], Object.assign([], chat), new Map(Object.entries(chat))],
+    ...[new Blob([JSON.stringify(chat)]), Object.assign(new Error("ATTACK"), chat), itself],
+  ];
+  assert.equal(isFromHost(chat), true);
+  for (const [at, message] of wrong.entries()) assert.equal(isFromHost(message), false, `message ${at}`);
+});
+
 test("a list with the fields of a message is none", () => {
   assert.equal(isFromHost(Object.assign([], CHAT)), false);
   assert.equal(isFromHost({ ...CHAT, turns: [Object.assign([], CHAT.turns[0])] }), false);
