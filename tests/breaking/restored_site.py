@@ -29,11 +29,10 @@ from assistant.stores.records import RECORDS, RECORDS_TABLE, StoredRecords
 from assistant.stores.sqlite_table import SqliteTable
 from assistant.tenant.deployed_names import TABLES
 from assistant.tenant.manifests import CALLERS_PREFIX
-from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint
 from tests.stage.aws_server import EMULATED, REGION
 from tests.stage.knowledge import documents, new_answer
 from tests.stage.processes import start_forked
-from tests.unit.documents.scene import DIMENSIONS
+from tests.unit.documents.scene import DIMENSIONS, ScriptedEndpoint
 
 ACCOUNT = "123456789012"
 MODEL = "scripted"

@@ -18,7 +18,7 @@ import pytest
 
 from assistant.domain.documents import OriginalFile
 from tests.breaking.restored_site import Site, sample, site
-from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint
+from tests.unit.documents.scene import ScriptedEndpoint, scripted_endpoint
 
 COUNT = int(os.environ.get("RESTORED", "120"))
 _PAGES = max(1, COUNT // 500)

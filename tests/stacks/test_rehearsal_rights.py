@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.breaking.restored_site import ACCOUNT, KEY, sample, site
-from tests.processes.knowledge_worker.endpoint import scripted_endpoint
 from tests.stacks.delivery_roles import OPERATOR, policies_of, refused
 from tests.stacks.rights.model import Store
 from tests.stage.aws_calls import Call, read_calls
 from tests.stage.aws_server import EMULATED, aws_server
+from tests.unit.documents.scene import scripted_endpoint
 
 TENANT = "pharmacy"
 

@@ -13,10 +13,16 @@ from pathlib import Path
 import pytest
 
 from assistant.process.settings import WorkerSettings, inherited_environment
-from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint
 from tests.stage.processes import ForkedProcess, start_forked
 from tests.stage.tenant_stores import TenantStores
-from tests.unit.documents.scene import DIMENSIONS, CommandedEmbedder, Knowledge, TickingClock
+from tests.unit.documents.scene import (
+    DIMENSIONS,
+    CommandedEmbedder,
+    Knowledge,
+    ScriptedEndpoint,
+    TickingClock,
+    scripted_endpoint,
+)
 
 MODEL = "scripted"
 TENANT = f"""

@@ -8,12 +8,14 @@ import hashlib
 import importlib.util
 import math
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -45,6 +47,7 @@ from assistant.domain.errors import DocumentInvalidError
 from assistant.stores.documents import KnowledgeStores
 from assistant.tenant.tenant import SourceEntry
 from assistant.text.language import language
+from tests.stage.servers import Exchange, serving
 from tests.stage.tenant_stores import TenantStores
 
 DIMENSIONS = 8
@@ -120,6 +123,31 @@ def vector_of(text: str) -> list[float]:
     numbers = [byte - 128 for byte in hashlib.sha256(text.encode()).digest()[:DIMENSIONS]]
     length = math.sqrt(sum(number * number for number in numbers)) or 1.0
     return [number / length for number in numbers]
+
+
+@dataclass
+class ScriptedEndpoint:
+    """On a real socket; answers as the SageMaker Runtime does, with vectors by the text's hash."""
+
+    url: str = ""
+    asked: threading.Event = field(default_factory=threading.Event)
+    before: Callable[[list[str]], None] | None = None
+    """Called with the texts of each request before the answer."""
+
+    async def answer(self, exchange: Exchange) -> None:
+        texts = orjson.loads(exchange.body)["inputs"]
+        self.asked.set()
+        if self.before is not None:
+            self.before(texts)
+        await exchange.respond(200, orjson.dumps([vector_of(text) for text in texts]))
+
+
+@contextmanager
+def scripted_endpoint() -> Generator[ScriptedEndpoint]:
+    endpoint = ScriptedEndpoint()
+    with serving(endpoint.answer) as url:
+        endpoint.url = url.removesuffix("/v1")
+        yield endpoint
 
 
 def word_counts() -> TokenCounts:
