@@ -246,7 +246,7 @@ def test_a_text_over_the_limit_names_the_limit(tmp_path: Path) -> None:
     long = write(tmp_path / "a.csv", "Name,Text\n" + "&,&\n" * 400_000)
     assert failure(long).reason == "it has 800,002 cells; at most 500,000 are read. Split the file."
     assert failure(long).own_id == "a.csv"
-    write(long, "Name,Text\n" + f"{'&' * 40},{'&' * 9}\n" * 90_000)
+    write(long, "Name,Text\n" + f"{'&' * 400},{'&' * 9}\n" * 12_000)
     assert failure(long).reason == "its text is larger than 5,000,000 bytes. Split the file."
     with long.open("r+b") as file:
         file.truncate(5_000_001)
