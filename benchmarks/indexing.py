@@ -85,15 +85,19 @@ class BenchLayout:
         lines = ["schema_version = 1", f'name = "{tenant}"', 'display_name = "Benchmark"', more]
         (self.tenants_dir / f"{tenant}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def worker(self) -> AbstractContextManager[Started]:
-        """Run the worker that indexes into the embedded engine."""
-        settings = WorkerSettings(
+    @property
+    def worker_settings(self) -> WorkerSettings:
+        """Of the worker that indexes into the embedded engine."""
+        return WorkerSettings(
             tenants_dir=self.tenants_dir,
             state_dir=self.state_dir,
             model_artifacts_dir=self.models_dir,
             models="embedded",
         )
-        return self.started("assistant.laptop.worker", settings)
+
+    def worker(self) -> AbstractContextManager[Started]:
+        """Run that worker."""
+        return self.started("assistant.laptop.worker", self.worker_settings)
 
 
 def measure_indexing(documents: Path, *, layout: BenchLayout) -> list[Figure]:

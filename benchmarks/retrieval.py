@@ -29,7 +29,7 @@ from assistant.answer.find import SourceSearch
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import IndexedDocument, Retrieved, StoredDocument
 from assistant.evaluation.judging import untraced
-from assistant.process.settings import ServiceSettings, WorkerSettings
+from assistant.process.settings import ServiceSettings
 from assistant.service.opened import open_ingestion, open_tenants
 from benchmarks.indexing import TENANT, BenchLayout
 from tools.tables import Figure, machine_line, print_figures
@@ -59,14 +59,8 @@ def read_questions(path: Path, count: int) -> list[str]:
 
 async def write_copies(layout: BenchLayout, copies: int) -> Figure:
     """Write ``copies`` of each document into the index, and return how many a second it took."""
-    settings = WorkerSettings(
-        tenants_dir=layout.tenants_dir,
-        state_dir=layout.state_dir,
-        model_artifacts_dir=layout.models_dir,
-        models="embedded",
-    )
     chance, began_s = np.random.default_rng(_SEED), perf_counter()
-    async with open_ingestion(settings) as (tenant,):
+    async with open_ingestion(layout.worker_settings) as (tenant,):
         names = await tenant.index.document_ids()
         for begin in range(0, len(names), _PAGE):
             stored = await tenant.index.read(names[begin : begin + _PAGE])

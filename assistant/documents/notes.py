@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate, compress, pairwise, zip_longest
 
 from assistant.documents.page import (
+    SENTENCE_ENDS,
     Block,
     Cell,
     Heading,
@@ -64,7 +65,6 @@ _INNER = re.compile(rf"(?<=\s)(?:{_STARS})(?=[^\W\d_])")
 """The mark of a note in the text that has the mark: "Checkup* Once a year. *Not for adults."."""
 _AROUND = "[]()^ \n"
 """What may be around a mark."""
-_ENDS = (".", "!", "?")
 _NARROWEST = 40
 """Characters: a shorter line was ended on purpose."""
 _LONGEST_IN_ROW = 400
@@ -278,7 +278,7 @@ def _begins(runs: Sequence[Run]) -> list[tuple[int, str]]:
     for line, below in pairwise(lines):
         at += len(line) + 1
         if (
-            (line.endswith(_ENDS) or len(line) < _NARROWEST)
+            (line.endswith(SENTENCE_ENDS) or len(line) < _NARROWEST)
             and not below[:1].isspace()
             and not below[:1].islower()
         ):

@@ -347,6 +347,7 @@ def are_telling(rows: Iterable[Mapping[int, object]]) -> bool:
     return any(len({*colors}) > 1 and any(differ) for colors, differ in values)
 
 
+SENTENCE_ENDS = (".", "!", "?")
 LONGEST_BANNER = 300
 """Characters of a banner, which each quote repeats."""
 _LONGEST_TITLE = 300

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate, groupby, pairwise, takewhile
 
 from assistant.documents.page import (
+    SENTENCE_ENDS,
     Block,
     Cell,
     Heading,
@@ -71,7 +72,6 @@ _FORM_LABEL = re.compile("[:\u2610-\u2612]\\s*$|^[\u2610-\u2612]")
 Adult"."""
 _IN_STROKES = re.compile(r"([-=*_~])\1+\s*\w.*\1\1")
 """A title in any column: "--- Home care ---"."""
-_SENTENCE_ENDS = (".", "!", "?")
 _LONGEST_NAME_WORDS = 8
 """Words of a column's name."""
 _LONGEST_PAIR_WORDS = 3
@@ -301,7 +301,7 @@ def finish(regions: Sequence[Region]) -> None:
 def _is_named_by_caption(region: Region) -> bool:
     """Return whether the last caption alone says what rows without names are: "Hire, per hour"."""
     words = region.captions[-1].text.split() if region.captions and not region.header else []
-    is_name = 0 < len(words) <= _LONGEST_NAME_WORDS and not words[-1].endswith(_SENTENCE_ENDS)
+    is_name = 0 < len(words) <= _LONGEST_NAME_WORDS and not words[-1].endswith(SENTENCE_ENDS)
     return is_name and len(region.rows) > 1
 
 
@@ -502,7 +502,7 @@ class _Band:
         """Add a row of values or a note below the titles that wait for it."""
         is_cut = self._is_cut_note(table, row)
         for title in self._titles:
-            table.add(title, is_title=not (is_cut or title.text.endswith(_SENTENCE_ENDS)))
+            table.add(title, is_title=not (is_cut or title.text.endswith(SENTENCE_ENDS)))
         self._open, self._titles = self._titles or self._open, []
         table.add(row, is_title=False if is_note or is_cut else None)
 
@@ -628,7 +628,7 @@ def _says_note(text: str) -> bool:
     """Return whether a text begins with the mark or word of a note, or ends like a sentence."""
     word = text.partition(":")[0].split(" ")[0].lower()
     is_named = ":" in text.rstrip(": ") and word in word_groups("note_words")["begins"]
-    return is_named or _NOTE_MARK.match(text) is not None or text.endswith(_SENTENCE_ENDS)
+    return is_named or _NOTE_MARK.match(text) is not None or text.endswith(SENTENCE_ENDS)
 
 
 def _is_note(row: Row, table: Region) -> bool:
@@ -1161,13 +1161,15 @@ def _says_that_it_goes_on(text: str) -> bool:
 
 def _goes_on_below(table: Table, before: Table, *, is_said: bool) -> bool:
     """Return whether a table has values below the names of the table before: three columns or more."""
+    if table.header_rows and not (is_said and table.header_rows == 1):
+        return False
     rows, above = (
         [[_cell_text(cell) for cell in row if cell] for row in grid_of(each.rows)] for each in (table, before)
     )
     width = len(above[0])
     first, values = rows[0], [row for row in above[before.header_rows :] if len({*row}) > 1]
     below = [row for row in rows if len({*row}) > 1]
-    has_names = table.header_rows and not (is_said and table.header_rows == 1 and "" in first[1:])
+    has_names = table.header_rows and "" not in first[1:]
     if width <= 2 or has_names or {*map(len, rows)} != {width} or not values or not below:
         return False
     columns = zip(zip(*values, strict=False), zip(*below, strict=False), strict=True)

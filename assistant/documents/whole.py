@@ -21,6 +21,7 @@ from itertools import accumulate, chain, groupby, islice
 from operator import itemgetter
 
 from assistant.documents.page import (
+    SENTENCE_ENDS,
     Block,
     Heading,
     Loss,
@@ -41,7 +42,6 @@ from assistant.text.values import SECONDS, amount_of, quantities
 
 _FIRST_TEXTS, _LONGEST_TERM = 5, 160
 """First texts, and characters of one that may hold for all of a document."""
-_ENDS = (".", "!", "?")
 _STROKE = re.compile(r"[-_=*\u2014]{3,}[^\S\n]*(?:\n\s*|\Z)")
 _CURRENCY = re.compile(r"(?<![^\W_])(?<!\d\s)(?:[$\u20ac\u00a3\u00a5](?![\w{(])|[A-Z]{3}\b)(?!\s?\d)")
 """What may be a currency, and is beside no number."""
@@ -98,7 +98,7 @@ def _with_amendment(page: Page) -> Page:
     has_parts = sum(isinstance(block, Heading | Table) for block in above) > 1
     banner, left_over = banner_of(filter(None, [page.banner, *texts]))
     is_short = bool(above and texts) and all(texts) and not left_over and not drawn[1:]
-    if is_short and (has_parts or (not headings and texts[-1].endswith(_ENDS))):
+    if is_short and (has_parts or (not headings and texts[-1].endswith(SENTENCE_ENDS))):
         return replace(page, blocks=above, banner=banner)
     return replace(page, blocks=(*above, *below))
 

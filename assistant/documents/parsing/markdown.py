@@ -18,7 +18,7 @@ from markdown_it.rules_core import StateCore, inline
 from markdown_it.token import Token
 
 from assistant.documents.aligned import aligned_blocks, goes_on, has_gaps
-from assistant.documents.page import Page, all_runs, text_of
+from assistant.documents.page import SENTENCE_ENDS, Page, all_runs, text_of
 from assistant.documents.parsing.html import read_html
 from assistant.domain.errors import DocumentInvalidError
 
@@ -40,7 +40,6 @@ _BAR = re.compile(r"(?<!\\)\|")
 dropped."""
 _DEFINITION = re.compile(r"\A[ \t]*:[ \t]+(?=\S)")
 """The begin of what a term above means: "Fee" over ": $20 for a visit"."""
-_SENTENCE_ENDS = (".", "!", "?")
 _GENERATED = re.compile(r"\{:[^{}\n]*\}|^:::+ ?\w*")
 """Marks for generators of sites, which readers do not see: attributes "{: .wide}", and the begin and end of a
 box, "::: warning" and ":::"."""
@@ -110,7 +109,7 @@ def _with_definitions(tokens: Iterable[Token]) -> list[Token]:
                 texts[-1].append(line)
             else:
                 texts.append(["dt", line])
-        if begins[0] and made and made[-1].tag == "p" and not made[-2].content.endswith(_SENTENCE_ENDS):
+        if begins[0] and made and made[-1].tag == "p" and not made[-2].content.endswith(SENTENCE_ENDS):
             made[-3].tag = made[-1].tag = "dt"
         for tag, *content in texts:
             shown = text.copy(content="\n".join(content), children=[])
